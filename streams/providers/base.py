@@ -1,0 +1,252 @@
+"""What every provider adapter speaks, and nothing that only one of them needs.
+
+An adapter is pure where the provider has an HTTP API: it builds a request from a batch, reads the response into one outcome
+per entry, verifies an inbound webhook and parses it into sightings. Rules:
+
+1. An adapter never performs I/O; the exchange is injected, so a fake is a function.
+2. One outcome per entry, in the order of the batch, or :class:`~streams.core.outcome.Split`.
+3. An entry's ``message_id`` and ``attempt`` are given to the provider in whatever it echoes, so that its events find home.
+4. Text of the sender that the provider would interpret (``%recipient.``, ``{{``) is neutralised or refused by ``fits``.
+5. A vendor's vocabulary lives in module-level tables; what is not in the table becomes ``UNKNOWN`` and is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streams.core.event import Automated, BounceType, Reason
+from streams.core.message import Attachment, Mailbox
+from streams.core.outcome import BatchOutcome
+from streams.core.receipt import ReceiptKind
+
+# ---------------------------------------------------------------------------------------------- outbound
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A hole in a pattern that each recipient fills with the variable ``name`` (``[A-Za-z0-9_]``, HTML-safe already)."""
+
+    name: str
+
+
+Pattern = tuple[str | Slot, ...]
+"""A text with holes. A finished text is a pattern of one string; an absent part is the empty tuple."""
+
+
+def fill(pattern: Pattern, variables: Mapping[str, str]) -> str:
+    """The finished text for one recipient."""
+    return "".join(part if isinstance(part, str) else variables.get(part.name, "") for part in pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recipient of a batch. ``variables`` fill the slots of the batch's patterns."""
+
+    message_id: str
+    attempt: int
+    recipient: Mailbox
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one provider call carries: shared parts, and an entry per recipient (no address twice, case-insensitively).
+
+    ``mime``, when set, is a whole message sent as it is (then there is exactly one entry). ``headers`` holds the sender's
+    own headers including ``List-Unsubscribe``; ``message_id_header`` is set only for single sends.
+    """
+
+    sender: Mailbox
+    entries: tuple[Entry, ...]
+    subject: Pattern = ()
+    text: Pattern = ()
+    html: Pattern = ()
+    mime: bytes = b""
+    reply_to: tuple[Mailbox, ...] = ()
+    visible_to: tuple[Mailbox, ...] = ()
+    visible_cc: tuple[Mailbox, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    tags: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request to be exchanged; ``body`` is complete. ``url`` is absolute."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A complete answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NoResponse:
+    """No complete answer was read. ``sent`` is False only if certainly not one byte of the request left us."""
+
+    sent: bool
+    detail: str
+    timeout: bool = False
+
+
+class Exchange(Protocol):
+    """Performs one HTTP exchange under one total deadline; never raises for the network's sake."""
+
+    async def __call__(self, request: HttpRequest, deadline_s: float) -> HttpResponse | NoResponse: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one call may carry (`max_bytes` of body)."""
+
+    max_recipients: int
+    max_bytes: int
+
+
+# ---------------------------------------------------------------------------------------------- reconciliation
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which attempt we are unsure about. ``sent_ms`` is when the call began."""
+
+    message_id: str
+    attempt: int
+    recipient: str
+    sent_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The provider did take it."""
+
+    provider_message_id: str
+    occurred_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """The provider was asked properly and knows nothing of it (which counts only after its visibility delay)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """The provider could not be asked or did not answer."""
+
+    detail: str
+
+
+Finding = Found | NotFound | CannotTell
+
+
+# ---------------------------------------------------------------------------------------------- inbound
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A webhook as it arrived; header names in lower case, body undecoded."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Authentic. ``token`` is what must not be seen with another body (empty if the signature covers the body)."""
+
+    token: str = ""
+    key: str = ""
+    """What to key the stored payload by (a token or a provider's event id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not to be stored. ``result`` is a label of ``streams_ingress_requests_total``: bad_signature, stale, malformed."""
+
+    result: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One thing a provider reported about one recipient of one message, in our words.
+
+    ``message_id`` is ours if the provider echoed it, else empty (then ``provider_message_id`` and ``recipient`` must find
+    it). ``sighting_id`` is the content-derived identity (rule: two deliveries of one fact have the same id).
+    """
+
+    kind: ReceiptKind
+    sighting_id: str
+    occurred_ms: int
+    message_id: str = ""
+    attempt: int = 0
+    provider_message_id: str = ""
+    recipient: str = ""
+    reason: Reason | None = None
+    bounce_type: BounceType | None = None
+    suppress: bool = False
+    url: str = ""
+    ip: str = ""
+    user_agent: str = ""
+    automated: Automated = Automated.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A payload that is authentic or not, but that nobody can read: a dead letter with this reason."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All sightings of one payload, and the vendor words we did not know (counted, never dropped silently)."""
+
+    sightings: tuple[Sighting, ...] = ()
+    unknown_words: tuple[str, ...] = ()
+
+
+class Provider(Protocol):
+    """One configured provider account, ready to build requests. Constructed from its own frozen ``Config``."""
+
+    name: str
+    type: str
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def fits(self, batch: Batch) -> str:
+        """Empty if this batch may go out in one call, else the reason why its entries must go one by one."""
+
+    def build_request(self, batch: Batch, now_ms: int) -> HttpRequest:
+        """The one call that carries the batch (signed where the provider wants signatures)."""
+
+    def read_response(self, batch: Batch, answer: HttpResponse | NoResponse, now_ms: int) -> BatchOutcome:
+        """One outcome per entry, or the order to split."""
+
+    async def find(self, question: Question, exchange: Exchange, now_ms: int) -> Finding:
+        """Ask the provider whether it took an attempt."""
+
+    @property
+    def can_find(self) -> bool:
+        """Whether :meth:`find` can ask at all (SES is answered by its Send event instead)."""
+
+    def verify(self, inbound: Inbound, now_ms: int) -> Verified | Refused:
+        """Judge an inbound webhook by signature, window and shape."""
+
+    def read_events(self, payload: bytes, received_ms: int) -> Reading | Unreadable:
+        """Sort a stored payload into sightings."""
