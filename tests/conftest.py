@@ -1,0 +1,61 @@
+"""What every test may ask for: brokers, a free port, names of its own.
+
+* `embedded_kafka`: bootstrap address of the embedded broker (one per test process).
+* `apache_kafka`: a real Apache Kafka, one per run, with faults; gives its test the marker `kafka`.
+* `kafka`: bootstrap address of either; a test with it runs twice, on Apache Kafka under the marker `kafka`.
+* `topic_prefix`: unique to the test, so that tests share a broker without sharing topics.
+* `unused_port`: a TCP port that nobody listens on.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from streams.broker import EmbeddedBroker, free_port
+from tests.brokers import KafkaServer, start_kafka
+
+
+@pytest.fixture(scope="session")
+def embedded_kafka() -> Iterator[str]:
+    with EmbeddedBroker() as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def apache_kafka() -> Iterator[KafkaServer]:
+    """Whoever kills or pauses it must bring it back (`restart`, `resume`) before the test ends."""
+    server = start_kafka()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["embedded", pytest.param("apache", marks=pytest.mark.kafka)])
+def kafka(request: pytest.FixtureRequest) -> str:
+    if request.param == "embedded":
+        bootstrap: str = request.getfixturevalue("embedded_kafka")
+        return bootstrap
+    server: KafkaServer = request.getfixturevalue("apache_kafka")
+    return server.bootstrap
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix for topic and group names, with its separator."""
+    return f"t{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture
+def unused_port() -> int:
+    return free_port()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for `apache_kafka` is a `kafka` test; nobody has to remember the marker."""
+    for item in items:
+        if "apache_kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
