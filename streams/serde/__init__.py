@@ -1,0 +1,1 @@
+"""Bytes in and out: ``internal`` for what only we read, ``public`` (Avro, JSON) for everybody."""
