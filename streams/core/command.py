@@ -12,7 +12,10 @@ from dataclasses import dataclass
 class Retry:
     """Send again after attempt ``expected_attempt`` ended without delivery; ``actor`` is empty for our own policies.
 
-    ``final_soft`` marks a provider's final soft failure: the retry policy sets the time. A person's retry is due at once.
+    0 as expected attempt means the last one, whichever it was (a person who looked at the message).
+
+    ``final_soft`` marks a provider's final soft failure: the retry policy sets the time. A person's retry is due at
+    once.
     """
 
     message_id: str
@@ -39,4 +42,14 @@ class Settle:
     occurred_ms: int
 
 
-Command = Retry | Cancel | Settle
+@dataclass(frozen=True, slots=True)
+class NoProof:
+    """Track's answer to a probe: everything recorded before the probe has been read, and none of it proves
+    acceptance.
+    """
+
+    message_id: str
+    expected_attempt: int
+
+
+Command = Retry | Cancel | Settle | NoProof

@@ -4,8 +4,8 @@ Rules:
 
 1. Every id is a deterministic function of what the sender gave us, so that a redelivered request, receipt or webhook
    meets its original instead of becoming a second one.
-2. A ``message_id`` is ``<recipient key>-<request hash>``: its partition can be told from the id alone, and it carries no
-   address in the clear. It fits an SES tag (``[A-Za-z0-9_-]``) and a Mailgun variable.
+2. A ``message_id`` is ``<recipient key>-<request hash>``: its partition can be told from the id alone, and it carries
+   no address in the clear. It fits an SES tag (``[A-Za-z0-9_-]``) and a Mailgun variable.
 3. ``NORMALISER_VERSION`` and the partition count are frozen for the life of a deployment: changing either moves keys
    away from their state. Both are checked at start.
 """
@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from base64 import b32encode
+from contextlib import suppress
 from hashlib import blake2b
 from zlib import crc32
 
@@ -34,10 +35,8 @@ def normalise_address(address: str) -> str:
         return address.strip().lower()
     domain = domain.rstrip(".").lower()
     if not domain.isascii():
-        try:
+        with suppress(UnicodeError):  # validation refuses it elsewhere; identity still needs a stable text
             domain = domain.encode("idna").decode("ascii")
-        except UnicodeError:
-            pass  # validation refuses it elsewhere; identity still needs a stable text
     return f"{local.lower()}@{domain}"
 
 

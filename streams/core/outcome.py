@@ -6,8 +6,8 @@ Rules:
 2. ``Deferred`` and ``Rejected`` are used only where the provider certainly did not take the message.
 3. Everything else is ``Uncertain``: no answer was read, or the answer does not prove a refusal. An uncertain message is
    never failed over and never sent again blindly.
-4. Blame decides who pays: only ``Scope.PROVIDER`` counts towards the circuit breaker, ``Scope.ACCOUNT`` holds the account,
-   ``Scope.LANE`` pauses the lane, and a fault of the message or recipient stays with the message.
+4. Blame decides who pays: only ``Scope.PROVIDER`` counts towards the circuit breaker, ``Scope.ACCOUNT`` holds the
+   account, ``Scope.LANE`` pauses the lane, and a fault of the message or recipient stays with the message.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ Outcome = Accepted | Deferred | Rejected | Uncertain
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The whole batch was certainly refused for the sake of one entry: halve it and try again, nobody pays an attempt."""
+    """The whole batch was certainly refused for the sake of one entry: halve it and try again, nobody pays an
+    attempt.
+    """
 
     reason: Reason
 

@@ -3,10 +3,10 @@
 Dispatch writes receipts about what it decided and what a provider answered; normalise writes receipts about what a
 provider reported later. Rules:
 
-1. A receipt is self-contained: clock readings, verdicts and retry decisions travel inside it, so that folding it twice or
-   later gives the same result.
-2. ``receipt_id`` is deterministic from the fact's content (attempt and kind for dispatch; SES feedback id, Mailgun id and
-   day for providers), so that repeats fold once.
+1. A receipt is self-contained: clock readings, verdicts and retry decisions travel inside it, so that folding it twice
+   or later gives the same result.
+2. ``receipt_id`` is deterministic from the fact's content (attempt and kind for dispatch; SES feedback id, Mailgun id
+   and day for providers), so that repeats fold once.
 3. ``attempt`` 0 means the source did not echo it.
 """
 

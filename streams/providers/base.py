@@ -1,11 +1,12 @@
 """What every provider adapter speaks, and nothing that only one of them needs.
 
-An adapter is pure where the provider has an HTTP API: it builds a request from a batch, reads the response into one outcome
-per entry, verifies an inbound webhook and parses it into sightings. Rules:
+An adapter is pure where the provider has an HTTP API: it builds a request from a batch, reads the response into one
+outcome per entry, verifies an inbound webhook and parses it into sightings. Rules:
 
 1. An adapter never performs I/O; the exchange is injected, so a fake is a function.
 2. One outcome per entry, in the order of the batch, or :class:`~streams.core.outcome.Split`.
-3. An entry's ``message_id`` and ``attempt`` are given to the provider in whatever it echoes, so that its events find home.
+3. An entry's ``message_id`` and ``attempt`` are given to the provider in whatever it echoes, so that its events find
+   home.
 4. Text of the sender that the provider would interpret (``%recipient.``, ``{{``) is neutralised or refused by ``fits``.
 5. A vendor's vocabulary lives in module-level tables; what is not in the table becomes ``UNKNOWN`` and is counted.
 """
@@ -26,7 +27,9 @@ from streams.core.receipt import ReceiptKind
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A hole in a pattern that each recipient fills with the variable ``name`` (``[A-Za-z0-9_]``, HTML-safe already)."""
+    """A hole in a pattern that each recipient fills with the variable ``name`` (``[A-Za-z0-9_]``, HTML-safe
+    already).
+    """
 
     name: str
 
@@ -54,8 +57,8 @@ class Entry:
 class Batch:
     """What one provider call carries: shared parts, and an entry per recipient (no address twice, case-insensitively).
 
-    ``mime``, when set, is a whole message sent as it is (then there is exactly one entry). ``headers`` holds the sender's
-    own headers including ``List-Unsubscribe``; ``message_id_header`` is set only for single sends.
+    ``mime``, when set, is a whole message sent as it is (then there is exactly one entry). ``headers`` holds the
+    sender's own headers including ``List-Unsubscribe``; ``message_id_header`` is set only for single sends.
     """
 
     sender: Mailbox
@@ -175,7 +178,9 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Not to be stored. ``result`` is a label of ``streams_ingress_requests_total``: bad_signature, stale, malformed."""
+    """Not to be stored. ``result`` is a label of ``streams_ingress_requests_total``: bad_signature, stale,
+    malformed.
+    """
 
     result: str
     detail: str
@@ -185,8 +190,8 @@ class Refused:
 class Sighting:
     """One thing a provider reported about one recipient of one message, in our words.
 
-    ``message_id`` is ours if the provider echoed it, else empty (then ``provider_message_id`` and ``recipient`` must find
-    it). ``sighting_id`` is the content-derived identity (rule: two deliveries of one fact have the same id).
+    ``message_id`` is ours if the provider echoed it, else empty (then ``provider_message_id`` and ``recipient`` must
+    find it). ``sighting_id`` is the content-derived identity (rule: two deliveries of one fact have the same id).
     """
 
     kind: ReceiptKind

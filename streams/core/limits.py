@@ -1,0 +1,53 @@
+"""Token buckets: how fast a lane may hand messages over.
+
+The fleet-wide rate of a provider account is shared by partition ownership: a worker that owns 3 of 12 partitions has a
+quarter of it. A newly assigned share starts empty, so that a rebalance never bursts.
+"""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """``rate`` tokens per second, at most ``burst`` saved up. A rate of 0 means unlimited. Not thread-safe."""
+
+    __slots__ = ("_at_ms", "_tokens", "burst", "rate")
+
+    def __init__(self, rate: float, burst: float, now_ms: int, tokens: float = 0.0) -> None:
+        self.rate = rate
+        self.burst = max(burst, 1.0)
+        self._tokens = tokens
+        self._at_ms = now_ms
+
+    def reshare(self, rate: float, burst: float, now_ms: int) -> None:
+        """Change the share; what was saved up beyond the new burst is lost, nothing is granted."""
+        self._refill(now_ms)
+        self.rate, self.burst = rate, max(burst, 1.0)
+        self._tokens = min(self._tokens, self.burst)
+
+    def available(self, now_ms: int) -> int:
+        """How many whole tokens could be taken now."""
+        if not self.rate:
+            return 1 << 30
+        self._refill(now_ms)
+        return int(self._tokens)
+
+    def take(self, count: int, now_ms: int) -> float:
+        """Take ``count`` tokens and answer 0, or take none and answer the seconds until there are enough.
+
+        A count above the burst is granted when the bucket is full, and leaves a debt, so that a large batch is possible
+        and the average rate still holds.
+        """
+        if not self.rate:
+            return 0.0
+        self._refill(now_ms)
+        needed = min(float(count), self.burst)
+        if self._tokens >= needed:
+            self._tokens -= count
+            return 0.0
+        return (needed - self._tokens) / self.rate
+
+    def _refill(self, now_ms: int) -> None:
+        passed_ms = now_ms - self._at_ms
+        if passed_ms > 0:
+            self._tokens = min(self.burst, self._tokens + self.rate * passed_ms / 1000)
+        self._at_ms = now_ms
