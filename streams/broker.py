@@ -120,7 +120,7 @@ class EmbeddedBroker:
 
 
 def wait_until_ready(process: BoundProcess, bootstrap: str, log: Path, timeout_s: float) -> None:
-    """Return once the broker answers; raises BrokerUnavailable when it ends or takes longer than `timeout_s`."""
+    """Return once the broker answers; raises BrokerUnavailable when it ends or is too slow."""
     host, _, port = bootstrap.rpartition(":")
     deadline = time.monotonic() + timeout_s
     pause_s = _FIRST_POLL_S

@@ -5,8 +5,8 @@ Rules:
 2. A child sits in a session of its own: Ctrl-C in a terminal reaches the owner, which stops its children.
 
 The tie is a pipe. A tiny shell beside the child waits for the end of the pipe, which the operating system
-closes when the owner is gone, and then kills the child. The kernel's parent-death signal would be shorter, but it
-is tied to the *thread* that forked: a child started from a short-lived thread would die with that thread.
+closes when the owner is gone, and then kills the child. The kernel's parent-death signal would be shorter but
+it is tied to the *thread* that forked: a child started from a short-lived thread would die with that thread.
 """
 
 from __future__ import annotations

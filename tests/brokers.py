@@ -7,6 +7,8 @@ Three ways to a server, one interface (`KafkaServer`):
 * `ExternalKafka`: any cluster named by `KAFKA_BOOTSTRAP_SERVERS`; faults cannot be injected there.
 
 `python -m tests.brokers` starts one, prints its bootstrap address and runs until SIGINT or SIGTERM.
+`python -m tests.brokers COMMAND…` runs a command beside it, `{bootstrap}` in its arguments replaced by the address,
+and ends with the command's exit code.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import time
 import unittest
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -163,9 +165,7 @@ class ApacheKafka:
         root = self._root()
         log = root / "server.log"
         argv = _java(kafka_jars(), f"-Xmx{self._heap_mb}m", f"-Xms{self._heap_mb // 2}m")
-        self._process = BoundProcess(
-            [*argv, "kafka.Kafka", str(root / "server.properties")], cwd=root, log=log
-        )
+        self._process = BoundProcess([*argv, "kafka.Kafka", str(root / "server.properties")], cwd=root, log=log)
         wait_until_ready(self._process, self.bootstrap, log, _START_TIMEOUT_S)
 
     def _write_properties(self, controller_port: int) -> None:
@@ -364,13 +364,16 @@ def _run_java(jars: Path, cwd: Path, *arguments: str) -> None:
         raise KafkaNotAvailable(f"{arguments[0]} failed: {(result.stdout + result.stderr)[-2000:]}")
 
 
-def main() -> int:
-    """Run a server until SIGINT or SIGTERM; its address is the only line on standard output."""
+def main(command: Sequence[str] = ()) -> int:
+    """Run a server until the command ends, or SIGINT or SIGTERM comes. Returns the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     server: KafkaServer | None = None
     try:
         server = start_kafka()
+        if command:
+            argv = [argument.replace("{bootstrap}", server.bootstrap) for argument in command]
+            return subprocess.run(argv, check=False).returncode
         print(server.bootstrap, flush=True)
         while True:
             signal.pause()
@@ -383,4 +386,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+# One command each; `make` alone lists them. Needs python >= 3.11 and make, and Java 17 with Maven for `*-kafka`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# What the commands get besides their defaults, e.g. make demo ARGS="--messages 5000", make test ARGS="-k breaker".
+ARGS ?=
+
+.PHONY: help venv demo demo-kafka test test-kafka bench lint docs-check format lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+venv: $(STAMP) ## install the locked dependencies into .venv
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "python >= 3.11 is needed; choose one with PYTHON=…" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: venv ## send mixed mail through the sandbox providers on the embedded broker and check every count
+	$(BIN)/streams demo $(ARGS)
+
+demo-kafka: venv ## the same on a real Apache Kafka
+	$(BIN)/python -m tests.brokers $(BIN)/streams demo --kafka '{bootstrap}' $(ARGS)
+
+test: venv ## run the tests that need no Kafka server (embedded broker)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+test-kafka: venv ## run the tests on a real Apache Kafka, with faults
+	$(BIN)/python -m pytest -q -m kafka $(ARGS)
+
+bench: venv ## measure throughput, latency and memory
+	$(BIN)/python -m pytest -q -s -m bench $(ARGS)
+
+lint: venv ## check style, format, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict streams
+	$(BIN)/lint-imports
+
+docs-check: venv ## check that links, commands and file names in the documents exist
+	$(BIN)/python -m pytest -q tests/test_docs.py $(ARGS)
+
+format: venv ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## resolve the dependencies again and write both lock files
+	test -x .cache/lock/bin/uv || { $(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install -q uv; }
+	for lock in "requirements.lock:--extra embedded --extra rocksdb --extra sandbox" \
+	            "requirements-dev.lock:--all-extras --constraint requirements.lock"; do \
+	  .cache/lock/bin/uv pip compile pyproject.toml $${lock#*:} --quiet --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command "make lock" --output-file "$${lock%%:*}"; \
+	done
+
+clean: ## remove everything that the other commands create
+	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
