@@ -187,6 +187,47 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateNeeded:
+    """Not judged yet: the certificate at ``url`` (which passed every rule) is not at hand.
+
+    :func:`judge` fetches it. While a recent failure is remembered ``retry_at_ms`` lies ahead and nothing is fetched: the
+    sender gets "not now".
+    """
+
+    url: str
+    retry_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """An authentic offer to subscribe an allowed topic. ``request`` accepts it; a 2xx answer makes it final."""
+
+    topic_arn: str
+    token: str
+    region: str
+    request: HttpRequest
+
+
+Verdict = Verified | Refused | CertificateNeeded | Confirm
+"""What may be said of an inbound webhook."""
+
+CERTIFICATE_DEADLINE_S = 5.0
+
+
+async def judge(provider: Provider, inbound: Inbound, exchange: Exchange, now_ms: int) -> Verdict:
+    """:meth:`Provider.verify`, with a missing certificate fetched once.
+
+    What is still ``CertificateNeeded`` afterwards could not be fetched: answer 503, the sender keeps the event.
+    """
+    verdict = provider.verify(inbound, now_ms)
+    if not isinstance(verdict, CertificateNeeded) or verdict.retry_at_ms > now_ms:
+        return verdict
+    answer = await exchange(HttpRequest("GET", verdict.url), CERTIFICATE_DEADLINE_S)
+    provider.learn_certificate(verdict.url, answer, now_ms)
+    return provider.verify(inbound, now_ms)
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """One thing a provider reported about one recipient of one message, in our words.
 
@@ -250,8 +291,15 @@ class Provider(Protocol):
     def can_find(self) -> bool:
         """Whether :meth:`find` can ask at all (SES is answered by its Send event instead)."""
 
-    def verify(self, inbound: Inbound, now_ms: int) -> Verified | Refused:
+    @property
+    def visibility_delay_s(self) -> float:
+        """How long after a call its trace may still be missing: before that, absence proves nothing."""
+
+    def verify(self, inbound: Inbound, now_ms: int) -> Verdict:
         """Judge an inbound webhook by signature, window and shape."""
+
+    def learn_certificate(self, url: str, answer: HttpResponse | NoResponse, now_ms: int) -> None:
+        """Take in what came of a :class:`CertificateNeeded`, good or bad."""
 
     def read_events(self, payload: bytes, received_ms: int) -> Reading | Unreadable:
         """Sort a stored payload into sightings."""
