@@ -1,0 +1,70 @@
+"""Settings from ``streams.toml`` and the environment, frozen and checked at start.
+
+    settings = load_settings()                       # SettingsError: one line that names the key
+    config = provider_options(Config, settings.providers["mailgun"])
+
+``model`` holds every key with its meaning, ``secret`` the references, ``read`` the decoding by a dataclass's fields,
+``load`` the file and the environment, ``validate`` what spans sections, ``clients`` the options of the Kafka clients,
+``reference`` the documentation page.
+"""
+
+from __future__ import annotations
+
+from streams.settings.clients import aiokafka_options, librdkafka_options
+from streams.settings.load import load_settings, provider_options
+from streams.settings.model import (
+    BUILT_IN_RETRIES,
+    MAX_PROVIDERS,
+    BreakerSettings,
+    DispatchSettings,
+    IngressSettings,
+    KafkaSettings,
+    Mechanism,
+    Profile,
+    Protocol,
+    ProviderSettings,
+    RetryKind,
+    RetrySettings,
+    RoutingRule,
+    RoutingSettings,
+    Settings,
+    StagingSettings,
+    Store,
+    SuppressionSettings,
+    TenantSettings,
+    TrackingSettings,
+    WorkerSettings,
+)
+from streams.settings.secret import Secret, SettingsError, is_reference, resolve
+
+__all__ = [
+    "BUILT_IN_RETRIES",
+    "MAX_PROVIDERS",
+    "BreakerSettings",
+    "DispatchSettings",
+    "IngressSettings",
+    "KafkaSettings",
+    "Mechanism",
+    "Profile",
+    "Protocol",
+    "ProviderSettings",
+    "RetryKind",
+    "RetrySettings",
+    "RoutingRule",
+    "RoutingSettings",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "StagingSettings",
+    "Store",
+    "SuppressionSettings",
+    "TenantSettings",
+    "TrackingSettings",
+    "WorkerSettings",
+    "aiokafka_options",
+    "is_reference",
+    "librdkafka_options",
+    "load_settings",
+    "provider_options",
+    "resolve",
+]

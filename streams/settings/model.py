@@ -1,0 +1,337 @@
+"""Every setting: its name, type, default, bounds and meaning. The reference page is generated from here.
+
+Rules:
+
+1. Plain frozen values; no section knows another, no section reads a file or the environment.
+2. Units are part of the name: ``_s`` seconds, ``_ms`` milliseconds, ``_bytes``, ``_days``.
+3. What a key means stands beside it (`doc`), and nowhere else.
+"""
+
+# ruff: noqa: RUF009  (key() makes a field, like dataclasses.field)
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from streams.core.message import OnUncertain
+from streams.settings.keys import key, required
+from streams.settings.secret import Secret
+
+MAX_PROVIDERS = 16
+"""Providers are metric labels and each has a circuit breaker: their number is bounded."""
+
+
+class Profile(StrEnum):
+    """What kind of broker we talk to."""
+
+    KAFKA = "kafka"
+    EMBEDDED = "embedded"
+
+
+class Protocol(StrEnum):
+    """Kafka's security protocols."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class Mechanism(StrEnum):
+    """SASL mechanisms that need a name and a password."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+class Store(StrEnum):
+    """Where a worker keeps its tables."""
+
+    MEMORY = "memory"
+    ROCKSDB = "rocksdb"
+
+
+class RetryKind(StrEnum):
+    """The shapes a retry policy can have."""
+
+    CUBED = "cubed"
+    EXPONENTIAL = "exponential"
+    BACKOFF = "backoff"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """The broker, the topics' names and sizes, and how long things are remembered."""
+
+    bootstrap: str = required("Brokers as `host:port`, separated by commas.", "localhost:9092")
+    profile: Profile = key(
+        Profile.KAFKA,
+        "`kafka`, or `embedded` for the broker that comes along for development (no idempotent producer, short "
+        "sessions; then partitions default to 4 and replication to 1).",
+    )
+    partitions: int = key(
+        12, "Partitions of every keyed topic and table. Frozen for the life of a deployment.", least=1, most=4096
+    )
+    prefix: str = key("", "Put before every topic name, with its own separator.", example="prod.")
+    group: str = key("streams", "Consumer group of the workers.")
+    client_id: str = key("streams", "How our clients name themselves to the broker.")
+    replication_factor: int = key(3, "Replicas of the topics we create.", least=1, most=16)
+    min_insync_replicas: int = key(
+        2, "How many replicas must hold a record before it counts as stored.", least=1, most=16
+    )
+    ledger_days: float = key(
+        30.0, "How long a message can be told from its duplicate, asked about and retried.", least=1, most=3650
+    )
+    schema_registry: str = key(
+        "", "URL of a Confluent-compatible schema registry; empty writes Avro single-object encoding."
+    )
+    schema_registry_user: str = key("", "User of the schema registry.")
+    schema_registry_password: Secret | None = key(None, "Password of the schema registry.")
+    security_protocol: Protocol = key(Protocol.PLAINTEXT, "How to talk to the brokers.")
+    sasl_mechanism: Mechanism = key(Mechanism.SCRAM_SHA_512, "How to log in, where the protocol is SASL.")
+    sasl_username: str = key("", "Name to log in with.")
+    sasl_password: Secret | None = key(None, "Password to log in with.")
+    ssl_ca_file: str = key("", "PEM file of the authorities to trust; empty trusts the system's.")
+    ssl_cert_file: str = key("", "PEM file of our certificate, where brokers ask for one.")
+    ssl_key_file: str = key("", "PEM file of our private key.")
+    ssl_key_password: Secret | None = key(None, "Password of the private key.")
+    librdkafka: Mapping[str, str] = key({}, "Any further librdkafka property of the ingress and of the commands.")
+    address_secret: Secret | None = key(
+        None,
+        "Keys the hash of addresses in Kafka keys, so that an address cannot be confirmed by guessing. "
+        "Frozen for the life of a deployment.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """The process that runs the agents."""
+
+    host: str = key("127.0.0.1", "Address of the worker's `/metrics` and `/health`.")
+    port: int = key(8090, "Port of the worker's `/metrics` and `/health`; 0 takes a free one.", least=0, most=65535)
+    data_dir: str = key("data", "Directory of the tables on disk; each worker of a machine needs its own.")
+    store: Store = key(Store.MEMORY, "`memory`, or `rocksdb` for tables that do not fit (needs the extra `rocksdb`).")
+    chunk: int = key(512, "Records an agent gets at once, at most.", least=1, most=100_000)
+    max_in_flight: int = key(8, "Batches of one partition under way at once, at most.", least=1, most=1024)
+    linger_ms: float = key(
+        5.0, "How long a record waits for company before it is sent to the broker.", least=0, most=1000
+    )
+    commit_interval_s: float = key(1.0, "How often offsets are committed.", least=0.05, most=60)
+    session_timeout_s: float = key(
+        30.0, "After this silence the group gives a worker's partitions away.", least=6, most=300
+    )
+    stall_timeout_s: float = key(
+        120.0, "A worker with lag and no commit for so long ends, to be restarted.", least=10, most=3600
+    )
+    shutdown_timeout_s: float = key(20.0, "How long sends in flight may take at shutdown.", least=1, most=600)
+    outcome_interval_ms: float = key(
+        250.0, "How often outcomes are summed up for the circuit breakers.", least=50, most=10_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IngressSettings:
+    """The process that takes webhooks. It speaks plain HTTP: put TLS in front of it."""
+
+    host: str = key("127.0.0.1", "Address to listen on.")
+    port: int = key(8080, "Port to listen on; 0 takes a free one.", least=0, most=65535)
+    workers: int = key(1, "Processes that share the port.", least=1, most=64)
+    metrics_port: int = key(
+        0,
+        "With several processes: the first one's own port for `/metrics`, the next ones count up; 0 for none.",
+        least=0,
+        most=65535,
+    )
+    public_url: str = key("", "Where providers reach us, for `streams doctor`.", example="https://hooks.example.com")
+    max_body_bytes: int = key(1_048_576, "Largest webhook, after decompression.", least=1024, most=67_108_864)
+    read_timeout_s: float = key(10.0, "How long a body may take to arrive.", least=0.1, most=120)
+    produce_timeout_s: float = key(
+        8.0, "How long Kafka may take before the answer is 503 (SNS waits 15 s).", least=0.1, most=14
+    )
+    max_pending: int = key(
+        10_000, "Webhooks waiting for Kafka at once; beyond that the answer is 503.", least=1, most=1_000_000
+    )
+    retry_after_s: int = key(30, "`Retry-After` of a 503.", least=1, most=3600)
+    drain_timeout_s: float = key(20.0, "How long requests under way may take at shutdown.", least=0, most=600)
+    confirm_subscriptions: bool = key(True, "Confirm SNS subscriptions to allowed topics by ourselves.")
+    sns_endpoint: str = key("", "Another SNS endpoint than Amazon's (the sandbox).")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """One provider. Keys not listed here belong to its type, see there."""
+
+    name: str = field(metadata={"hidden": True})
+    type: str = required("`mailgun`, `ses`, `smtp` or `directmail`.", "mailgun")
+    enabled: bool = key(True, "Whether messages may be routed to it; its webhooks are taken anyway.")
+    rate: float = key(
+        0.0, "Messages per second for the whole fleet; 0 for no limit of ours (SES: its own limit is read).", least=0
+    )
+    burst: float = key(0.0, "Messages that may go at once after a pause; 0 for one second's worth.", least=0)
+    concurrency: int = key(8, "Calls under way at once, per worker and priority.", least=1, most=1024)
+    batch_size: int = key(0, "Recipients per call; 0 for as many as the provider takes.", least=0, most=1000)
+    deadline_s: float = key(30.0, "Total time of one call.", least=0.5, most=300)
+    visibility_delay_s: float = key(
+        1800.0,
+        "How long the provider may take to show a message it accepted; before that, absence proves nothing.",
+        least=0,
+    )
+    options: Mapping[str, Any] = field(default_factory=dict, metadata={"hidden": True})
+    accounts: Mapping[str, Mapping[str, Any]] = key(
+        {},
+        "Further credentials here, as `[providers.NAME.accounts.ACCOUNT]`; only what differs is given there.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingRule:
+    """Which providers a message takes. A rule applies if all it names apply; the first that applies decides."""
+
+    tenant: str = key("", "Only this tenant.")
+    stream: str = key("", "Only `transactional` or `bulk`.")
+    domain: str = key("", "Only recipients at this domain, or at `*.domain` below it.")
+    tag: str = key("", "Only messages with this tag.")
+    providers: tuple[str, ...] = required("Providers in order of preference.", '["mailgun", "ses"]')
+    weights: Mapping[str, float] = key(
+        {},
+        "Shares of the first choice among these providers; the others remain fallbacks.",
+        example="{ mailgun = 80, ses = 20 }",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    """Which provider a message takes, and which next."""
+
+    default: tuple[str, ...] = key((), "Order where no rule applies; empty for all enabled providers as configured.")
+    rules: tuple[RoutingRule, ...] = key((), "Rules, as `[[routing.rules]]`; the first that applies decides.")
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """One tenant. Tenants that are not configured are served by the defaults."""
+
+    name: str = field(metadata={"hidden": True})
+    sender: str = key("", "Sender of requests that name none.", named="from", example="Shop <news@shop.example.com>")
+    accounts: Mapping[str, str] = key({}, "Its account per provider.", example='{ mailgun = "shop" }')
+    retry: str = key("", "Its retry policy; empty for `[dispatch] retry`.")
+    alert: str = key("", "Who gets a mail when its messages are given up.")
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """One retry policy. `cubed`, `exponential`, `backoff` and `none` exist without being configured."""
+
+    name: str = field(metadata={"hidden": True})
+    kind: RetryKind = required(
+        "`cubed` (n³ minutes), `exponential` (4ⁿ minutes), `backoff` (full jitter) or `none`.", "cubed"
+    )
+    attempts: int = key(5, "Attempts in all, the first included.", least=1, most=100)
+    unit_s: float = key(60.0, "What `cubed` and `exponential` count in.", least=0.001, most=86_400)
+    factor: float = key(4.0, "Base of `exponential`.", least=1, most=100)
+    base_s: float = key(5.0, "First ceiling of `backoff`, doubled each time.", least=0.001, most=86_400)
+    cap_s: float = key(86_400.0, "No delay is longer.", least=0.001, most=2_592_000)
+    soft_only: bool = key(False, "Answer only refusals that may pass; otherwise also a provider's final soft failure.")
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """When a provider is given a rest, and how it comes back."""
+
+    window_s: float = key(30.0, "What the failure ratio is counted over.", least=1, most=3600)
+    min_requests: int = key(20, "Fewer calls than this in the window decide nothing.", least=1)
+    failure_ratio: float = key(0.5, "Open at this share of failed calls.", least=0.01, most=1)
+    consecutive: int = key(10, "Open after so many failures in a row.", least=1)
+    open_s: float = key(5.0, "First pause before a probe; doubled after each failed probe.", least=0.1, most=3600)
+    max_open_s: float = key(40.0, "Longest pause before a probe.", least=0.1, most=86_400)
+    probes: int = key(3, "Probes that must succeed, one after the other, before it closes.", least=1, most=100)
+    probe_lease_s: float = key(
+        60.0, "A probe that has not answered by then is given to another worker.", least=1, most=3600
+    )
+    ramp_s: float = key(20.0, "How long it takes from closing to the full rate.", least=0, most=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionSettings:
+    """Which facts make an address unusable for its tenant."""
+
+    hard_bounces: bool = key(True, "Suppress after a hard bounce.")
+    complaints: bool = key(True, "Suppress after a complaint.")
+    unsubscribes: bool = key(True, "Suppress after an unsubscription.")
+    expire_days: float = key(0.0, "Forget a suppression after so many days; 0 for never.", least=0, most=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """How messages are handed to providers."""
+
+    batch_wait_ms: float = key(5.0, "How long a batch waits to fill up.", least=0, most=1000)
+    inline_content_bytes: int = key(
+        65_536, "Content up to this size travels inside a single message.", least=0, most=900_000
+    )
+    lease_margin_s: float = key(
+        30.0, "A `sending` row is nobody else's for the call's deadline and this.", least=5, most=3600
+    )
+    heartbeat_max_age_s: float = key(10.0, "Without a heartbeat younger than this nothing is sent.", least=1, most=300)
+    on_uncertain: OnUncertain = key(
+        OnUncertain.HOLD, "When nobody can tell whether a provider took a message: `hold` or `resend`."
+    )
+    uncertain_grace_s: float = key(
+        3600.0, "How long an uncertain message waits for proof before that.", least=1, most=604_800
+    )
+    retry: str = key("cubed", "Retry policy of requests and tenants that name none.")
+    provider_retry: str = key("backoff", "Retry policy for throttling and for a provider's own failures.")
+    held_limit: int = key(100_000, "Beyond so many held messages per partition, bulk intake pauses.", least=100)
+
+
+@dataclass(frozen=True, slots=True)
+class StagingSettings:
+    """Keeps a test environment from mailing customers. Off while both keys are empty."""
+
+    allow: tuple[str, ...] = key((), "Addresses, and `@domain` entries, that may be mailed; others are suppressed.")
+    redirect: str = key("", "Every other recipient's mail goes to this address instead.")
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingSettings:
+    """Our own links for opens, clicks and unsubscription."""
+
+    public_url: str = key(
+        "", "Where recipients reach the ingress; empty for no links of ours.", example="https://t.example.com"
+    )
+    secrets: tuple[Secret, ...] = key((), "Keys that sign the links: the first signs, all verify.")
+    opens: bool = key(False, "Count opens where the request does not say.")
+    clicks: bool = key(False, "Count clicks where the request does not say.")
+
+
+BUILT_IN_RETRIES: Mapping[str, RetrySettings] = MappingProxyType(
+    {
+        "cubed": RetrySettings("cubed", RetryKind.CUBED),
+        "exponential": RetrySettings("exponential", RetryKind.EXPONENTIAL, soft_only=True),
+        "backoff": RetrySettings("backoff", RetryKind.BACKOFF, attempts=8, cap_s=3600.0),
+        "none": RetrySettings("none", RetryKind.NONE, attempts=1),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a process needs to know at start."""
+
+    kafka: KafkaSettings
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    ingress: IngressSettings = field(default_factory=IngressSettings)
+    providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
+    tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
+    retry: Mapping[str, RetrySettings] = field(default_factory=lambda: BUILT_IN_RETRIES)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    suppression: SuppressionSettings = field(default_factory=SuppressionSettings)
+    dispatch: DispatchSettings = field(default_factory=DispatchSettings)
+    staging: StagingSettings = field(default_factory=StagingSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)

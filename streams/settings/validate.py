@@ -1,0 +1,124 @@
+"""What spans sections: names that must exist elsewhere, values that exclude each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from streams.core.message import Stream
+from streams.settings.model import Profile, Settings
+from streams.settings.read import suggestion
+from streams.settings.secret import SettingsError
+
+_BOOTSTRAP = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+_ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
+
+
+def check(settings: Settings, source: str) -> None:
+    """Raise SettingsError for the first thing that does not fit together."""
+    for where, problem in _problems(settings):
+        raise SettingsError(f"{source}: {where} {problem}")
+
+
+def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    yield from _kafka(settings)
+    yield from _routing(settings)
+    yield from _tenants(settings)
+    yield from _retries(settings)
+    yield from _addresses(settings)
+    yield from _urls(settings)
+
+
+def _kafka(settings: Settings) -> Iterator[tuple[str, str]]:
+    kafka = settings.kafka
+    for broker in kafka.bootstrap.split(","):
+        if not _BOOTSTRAP.fullmatch(broker.strip()):
+            yield "[kafka] bootstrap", f"must be host:port, separated by commas; found {broker.strip()!r}"
+    if kafka.min_insync_replicas > kafka.replication_factor:
+        yield "[kafka] min_insync_replicas", f"must not exceed replication_factor ({kafka.replication_factor})"
+    if kafka.security_protocol.startswith("SASL"):
+        if not kafka.sasl_username:
+            yield "[kafka] sasl_username", f"is missing; {kafka.security_protocol} needs it"
+        if kafka.sasl_password is None:
+            yield "[kafka] sasl_password", f"is missing; {kafka.security_protocol} needs it"
+    for name in kafka.librdkafka:
+        if any(word in name for word in ("password", "secret", "token", "oauthbearer.config")):
+            yield f"[kafka.librdkafka] {name}", "is a secret: use the keys of [kafka], which take references"
+    if kafka.address_secret is not None and len(kafka.address_secret.reveal().encode()) > 64:
+        yield "[kafka] address_secret", "must not be longer than 64 bytes"
+    if kafka.profile is Profile.EMBEDDED and kafka.replication_factor != 1:
+        yield "[kafka] replication_factor", "must be 1 with the embedded broker"
+
+
+def _routing(settings: Settings) -> Iterator[tuple[str, str]]:
+    known = settings.providers
+    for name in settings.routing.default:
+        if name not in known:
+            yield "[routing] default", f"names the provider {name}, which is not configured{suggestion(name, known)}"
+    for number, rule in enumerate(settings.routing.rules, 1):
+        where = f"[[routing.rules]] number {number}:"
+        if not rule.providers:
+            yield where, "providers is empty"
+        for name in rule.providers:
+            if name not in known:
+                yield where, f"providers names {name}, which is not configured{suggestion(name, known)}"
+        for name, weight in rule.weights.items():
+            if name not in rule.providers:
+                yield where, f"weights names {name}, which is not one of its providers"
+            if weight < 0:
+                yield where, f"the weight of {name} must not be negative"
+        if rule.weights and not sum(rule.weights.values()):
+            yield where, "the weights add up to nothing"
+        if rule.stream and rule.stream not in set(Stream):
+            yield where, f"stream must be transactional or bulk, not {rule.stream!r}"
+
+
+def _tenants(settings: Settings) -> Iterator[tuple[str, str]]:
+    for tenant in settings.tenants.values():
+        where = f"[tenants.{tenant.name}]"
+        if tenant.retry and tenant.retry not in settings.retry:
+            close = suggestion(tenant.retry, settings.retry)
+            yield f"{where} retry", f"names {tenant.retry}, which does not exist{close}"
+        for provider, account in tenant.accounts.items():
+            if provider not in settings.providers:
+                yield f"{where} accounts", f"names the provider {provider}, which is not configured"
+            elif account not in settings.providers[provider].accounts:
+                close = suggestion(account, settings.providers[provider].accounts)
+                yield f"{where} accounts", f"names {provider}'s account {account}, which is not configured{close}"
+
+
+def _retries(settings: Settings) -> Iterator[tuple[str, str]]:
+    for key in ("retry", "provider_retry"):
+        name = getattr(settings.dispatch, key)
+        if name not in settings.retry:
+            yield f"[dispatch] {key}", f"names {name}, which does not exist{suggestion(name, settings.retry)}"
+    if settings.breaker.max_open_s < settings.breaker.open_s:
+        yield "[breaker] max_open_s", f"must not be less than open_s ({settings.breaker.open_s:g})"
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:
+    staging = settings.staging
+    if staging.redirect and not _ADDRESS.fullmatch(staging.redirect):
+        yield "[staging] redirect", f"must be one address, not {staging.redirect!r}"
+    for entry in staging.allow:
+        if not _ADDRESS.fullmatch(entry) and not re.fullmatch(r"@[^@\s<>]+", entry):
+            yield "[staging] allow", f"must hold addresses and @domain entries; found {entry!r}"
+    for tenant in settings.tenants.values():
+        if tenant.alert and not _ADDRESS.fullmatch(tenant.alert):
+            yield f"[tenants.{tenant.name}] alert", f"must be one address, not {tenant.alert!r}"
+
+
+def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
+    urls = {
+        "[kafka] schema_registry": settings.kafka.schema_registry,
+        "[ingress] public_url": settings.ingress.public_url,
+        "[ingress] sns_endpoint": settings.ingress.sns_endpoint,
+        "[tracking] public_url": settings.tracking.public_url,
+    }
+    for where, url in urls.items():
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            yield where, f"must be an http or https URL, not {url!r}"
+    if settings.tracking.public_url and not settings.tracking.secrets:
+        yield "[tracking] secrets", "is missing; links cannot be signed without a key"
