@@ -72,6 +72,7 @@ class Content:
     """What all messages of a request share. Either ``mime``, or ``template``, or ``subject`` with ``text``/``html``.
 
     ``visible_to`` and ``visible_cc`` are set only where the header must show others than the envelope recipient.
+    ``data`` is what all recipients of a template share; a message's own ``data`` goes over it.
     """
 
     sender: Mailbox
@@ -89,6 +90,7 @@ class Content:
     track_opens: bool | None = None
     track_clicks: bool | None = None
     list_id: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
