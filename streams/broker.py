@@ -115,6 +115,7 @@ class EmbeddedBroker:
             env={**os.environ, "RUST_LOG": "error"},
             cwd=Path(self._log_dir.name),
             log=log,
+            scratch=Path(self._log_dir.name),
         )
         wait_until_ready(self._process, self.bootstrap, log, _START_TIMEOUT_S)
 

@@ -18,11 +18,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-_WATCH = 'read -r _; kill -9 "$1" 2>/dev/null'
+_WATCH = 'read -r _; kill -9 "$1" 2>/dev/null; [ -z "$2" ] || rm -rf "$2"'
 
 
 class BoundProcess:
-    """One running child, bound to the life of this process. Output goes to `log` (appended), or nowhere."""
+    """One running child, bound to the life of this process. Output goes to `log` (appended), or nowhere.
+
+    `scratch` is a directory that nobody needs without the owner: it is removed when the owner dies before the child.
+    """
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class BoundProcess:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         log: Path | None = None,
+        scratch: Path | None = None,
     ) -> None:
         output: IO[bytes] | int = log.open("ab") if log is not None else subprocess.DEVNULL
         try:
@@ -47,7 +51,7 @@ class BoundProcess:
             if not isinstance(output, int):
                 output.close()
         self._watch = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCH, "watch", str(self._child.pid)],
+            ["/bin/sh", "-c", _WATCH, "watch", str(self._child.pid), str(scratch or "")],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

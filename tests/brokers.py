@@ -165,7 +165,8 @@ class ApacheKafka:
         root = self._root()
         log = root / "server.log"
         argv = _java(kafka_jars(), f"-Xmx{self._heap_mb}m", f"-Xms{self._heap_mb // 2}m")
-        self._process = BoundProcess([*argv, "kafka.Kafka", str(root / "server.properties")], cwd=root, log=log)
+        argv += ["kafka.Kafka", str(root / "server.properties")]
+        self._process = BoundProcess(argv, cwd=root, log=log, scratch=root)
         wait_until_ready(self._process, self.bootstrap, log, _START_TIMEOUT_S)
 
     def _write_properties(self, controller_port: int) -> None:

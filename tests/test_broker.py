@@ -103,22 +103,24 @@ def test_a_server_that_speaks_another_protocol_is_not_taken_for_a_broker() -> No
         assert not answers_metadata("127.0.0.1", listener.getsockname()[1], timeout_s=0.1)
 
 
-def test_the_broker_dies_with_an_owner_that_is_killed() -> None:
+def test_the_broker_and_its_files_go_with_an_owner_that_is_killed() -> None:
     program = textwrap.dedent(
         """
         import signal
         from streams.broker import EmbeddedBroker
         broker = EmbeddedBroker().start()
-        print(broker._process.pid, flush=True)
+        print(broker._process.pid, broker._log_dir.name, flush=True)
         signal.pause()
         """
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
-        broker_pid = int(owner.stdout.readline())
+        pid, scratch = owner.stdout.readline().split()
+        broker_pid = int(pid)
         assert _alive(broker_pid)
         owner.kill()
     assert _eventually(lambda: not _alive(broker_pid))
+    assert _eventually(lambda: not Path(scratch).exists())
 
 
 def test_a_child_that_ignores_sigterm_is_killed_after_its_grace() -> None:
