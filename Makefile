@@ -31,7 +31,7 @@ demo: venv ## send mixed mail through the sandbox providers on the embedded brok
 	$(BIN)/streams demo $(ARGS)
 
 demo-kafka: venv ## the same on a real Apache Kafka
-	$(BIN)/python -m tests.brokers $(BIN)/streams --kafka '{bootstrap}' demo $(ARGS)
+	$(BIN)/python -m tests.brokers $(BIN)/streams demo --bootstrap '{bootstrap}' $(ARGS)
 
 test: venv ## run the tests that need no Kafka server (embedded broker)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
