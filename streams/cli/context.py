@@ -1,0 +1,121 @@
+"""What one invocation of a command works with: settings, Kafka, who is asking, and where answers go."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from streams.kafka import KafkaClient
+    from streams.settings import Settings
+    from streams.topics import Topics
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@dataclass
+class Invocation:
+    """The global options, and what follows from them (each made when first asked for)."""
+
+    config: str | None = None
+    bootstrap: str | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """The environment, with the options laid over it; child processes get it too."""
+        env = dict(self.env)
+        if self.config:
+            env["STREAMS_CONFIG"] = self.config
+        if self.bootstrap:
+            env["STREAMS_KAFKA_BOOTSTRAP"] = self.bootstrap
+        return env
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Raises SettingsError, which becomes exit code 2."""
+        from streams.settings import load_settings
+
+        return load_settings(self.config, self.environment)
+
+    @cached_property
+    def kafka(self) -> KafkaClient:
+        """Raises KafkaUnavailable at the first use."""
+        from streams.kafka import KafkaClient
+        from streams.settings import librdkafka_options
+
+        return KafkaClient(self.settings.kafka.bootstrap, librdkafka_options(self.settings.kafka))
+
+    @cached_property
+    def topics(self) -> Topics:
+        """Names under the configured prefix."""
+        from streams.topics import Topics
+
+        return Topics(self.settings.kafka.prefix, self.settings.kafka.ledger_days)
+
+    @property
+    def address_secret(self) -> bytes:
+        """What keys the hash of addresses; empty without one."""
+        secret = self.settings.kafka.address_secret
+        return secret.reveal().encode() if secret else b""
+
+    @cached_property
+    def actor(self) -> str:
+        """Who is asking, for the audit log."""
+        try:
+            return f"cli:{getpass.getuser()}"
+        except (OSError, KeyError):
+            return "cli"
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+def say(text: str) -> None:
+    """A remark for a person."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value, one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
+    """A table for a person; `empty` says what no row means."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    count = 0
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+        count += 1
+    if not count:
+        say(empty)
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(table)
+
+
+def clock_text(at_ms: int) -> str:
+    """A time for a person, in the local zone; empty for none."""
+    if not at_ms:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000)) + f".{at_ms % 1000:03d}"

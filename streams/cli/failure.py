@@ -1,0 +1,89 @@
+"""The one place where an error becomes one line on standard error and an exit code.
+
+Rules:
+
+1. An expected failure is a sentence for a person: what went wrong, and where it helps, what to do.
+2. A bug keeps its traceback: hiding it would hide where it is.
+3. A reader that stops reading (``streams events | head``) is no failure.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+
+class Failure(Exception):
+    """A command could not do what it was asked; the text is one sentence."""
+
+
+class UsageFailure(Exception):
+    """The command was asked wrongly, or the configuration is wrong."""
+
+
+def guarded(run: Callable[[], Any]) -> int:
+    """Run a command and answer with its exit code."""
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (KeyboardInterrupt, click.Abort):
+        return _say("stopped", FAILED)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.exceptions.NoArgsIsHelpError as exc:
+        click.echo(exc.format_message(), err=True)
+        return WRONG_USAGE
+    except click.ClickException as exc:
+        return _say(exc.format_message(), WRONG_USAGE)
+    except Exception as exc:
+        expected = _expected(exc)
+        if expected is None:
+            raise
+        return _say(*expected)
+    return code if isinstance(code, int) else DONE
+
+
+def _expected(exc: Exception) -> tuple[str, int] | None:
+    """The line and exit code of an expected failure; None for a bug.
+
+    Told by name, so that a command that fails early does not import what it has not needed.
+    """
+    names = {cls.__name__ for cls in type(exc).__mro__}
+    if names & {"UsageFailure", "SettingsError", "ConfigError"}:
+        return str(exc), WRONG_USAGE
+    if names & _FAILURES:
+        return str(exc), FAILED
+    if isinstance(exc, OSError) and exc.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL, errno.ENOENT):
+        return _os_line(exc), FAILED
+    return None
+
+
+_FAILURES = {
+    "Failure",
+    "KafkaUnavailable",
+    "TopicMissing",
+    "BrokerUnavailable",
+    "EngineFailure",
+    "TopicMismatch",
+    "PortTaken",
+}
+
+
+def _os_line(exc: OSError) -> str:
+    name = f"{exc.filename}: " if exc.filename else ""
+    return f"{name}{exc.strerror or exc}"
+
+
+def _say(line: str, code: int) -> int:
+    click.echo(f"streams: {' '.join(line.split())}", err=True)
+    return code
