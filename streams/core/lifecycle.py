@@ -1,0 +1,215 @@
+"""The state machine of a message: receipts in, events and commands out. Order does not matter.
+
+Rules:
+
+1. ``TRANSITIONS`` says what follows what when nothing is late; ``docs/lifecycle.md`` draws it.
+2. Receipts that come late, early or again end where order would have ended: state is a join of facts, and
+   ``attempts.PRECEDENCE`` says which fact speaks. Where both tables apply they agree (a test walks every transition).
+3. Opens, clicks and unsubscriptions change no status. A conflict concerns another request: it leaves the message alone.
+4. The ids of the events of a set of receipts depend on that set alone. An event's id derives from its receipt, except
+   for ``message.accepted`` (once per message) and ``message.sent`` (once per attempt, whoever proves it).
+5. Events wait until the message's facts are known; receipts that come earlier are folded at once and told then.
+6. A deferral reported by a provider starts nothing. Only a provider's *final* soft failure of the latest attempt, never
+   delivered, and recorded as sent by dispatch itself, may ask for a retry.
+7. Doubt is settled by proof, whichever comes first. A probe is answered each time it is asked.
+8. ``advance`` reads no clock, no configuration and no chance: all it knows are its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from streams.core.attempts import (
+    PRECEDENCE,
+    REPORTS,
+    double_sends,
+    is_doubted,
+    is_proven,
+    joined,
+    needs_settling,
+    older,
+    resolve,
+    verdict,
+    wants_retry,
+)
+from streams.core.command import Command, NoProof, Retry, Settle
+from streams.core.event import DeliveryEvent, Status
+from streams.core.lifecycle_events import EVENT_OF, events_of
+from streams.core.message_state import MAX_COUNT, MessageState, with_early, with_entry
+from streams.core.receipt import Facts, Receipt, ReceiptKind
+from streams.core.suppression import SuppressionChange, change_of
+
+__all__ = ["EVENT_OF", "PRECEDENCE", "TRANSITIONS", "Step", "advance", "expired"]
+
+K, S = ReceiptKind, Status
+
+_HANDED_OVER = {
+    K.SENT: S.SENT,
+    K.RETRY: S.DEFERRED,
+    K.UNCERTAIN: S.UNCERTAIN,
+    K.REJECTED: S.REJECTED,
+    K.FAILED: S.FAILED,
+}
+_GIVEN_UP = {K.EXPIRED: S.EXPIRED, K.CANCELLED: S.CANCELLED, K.SUPPRESSED: S.SUPPRESSED}
+_REPORTED = {
+    K.DEFERRED: S.DEFERRED,
+    K.DELIVERED: S.DELIVERED,
+    K.BOUNCED: S.BOUNCED,
+    K.COMPLAINED: S.COMPLAINED,
+    K.PROVIDER_SUPPRESSED: S.SUPPRESSED,
+    K.PROVIDER_REJECTED: S.REJECTED,
+}
+
+TRANSITIONS: Mapping[Status | None, Mapping[ReceiptKind, Status]] = MappingProxyType({
+    None: {K.ACCEPTED: S.ACCEPTED, K.SCHEDULED: S.SCHEDULED} | _HANDED_OVER | _GIVEN_UP,
+    S.ACCEPTED: {K.SCHEDULED: S.SCHEDULED} | _HANDED_OVER | _GIVEN_UP,
+    S.SCHEDULED: _HANDED_OVER | _GIVEN_UP,
+    S.UNCERTAIN: {K.UNCERTAIN_FINAL: S.UNCERTAIN, K.PROVIDER_SENT: S.SENT} | _HANDED_OVER | _REPORTED,
+    S.SENT: {K.PROVIDER_SENT: S.SENT} | _REPORTED,
+    S.DEFERRED: _HANDED_OVER | _GIVEN_UP | _REPORTED,
+    S.DELIVERED: {K.BOUNCED: S.BOUNCED, K.COMPLAINED: S.COMPLAINED},
+    S.BOUNCED: {K.COMPLAINED: S.COMPLAINED} | _HANDED_OVER | _GIVEN_UP,
+    S.COMPLAINED: {},
+    S.SUPPRESSED: _HANDED_OVER,
+    S.REJECTED: _HANDED_OVER,
+    S.FAILED: _HANDED_OVER,
+    S.EXPIRED: _HANDED_OVER,
+    S.CANCELLED: {},
+})  # fmt: skip
+"""What follows what, in order. From an ended status only the hand-over of a next attempt leads on (a retry)."""
+
+_ENGAGEMENT = frozenset({K.OPENED, K.CLICKED, K.UNSUBSCRIBED})
+_NOTHING = MessageState(None, S.ACCEPTED)
+del K, S
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one receipt led to. ``state`` is None only where there was none and the receipt concerns no message.
+
+    ``duplicate``: seen before, nothing new (a change of suppressions is given again, in case it was not stored).
+    ``early``: kept until the facts come. ``out_of_order``: a provider's report that came too late or too soon.
+    ``ended``: the message has just become terminal. ``double_send``: a second acceptance has just come to light.
+    """
+
+    state: MessageState | None
+    events: tuple[DeliveryEvent, ...] = ()
+    commands: tuple[Command, ...] = ()
+    suppressions: tuple[SuppressionChange, ...] = ()
+    duplicate: bool = False
+    early: bool = False
+    out_of_order: bool = False
+    ended: bool = False
+    double_send: bool = False
+
+
+def advance(state: MessageState | None, receipt: Receipt, recorded_ms: int) -> Step:
+    """Fold one receipt into the state of its message."""
+    kind = receipt.kind
+    if kind is ReceiptKind.SUPPRESS or kind is ReceiptKind.UNSUPPRESS:
+        return Step(state, suppressions=_suppressions(receipt, None))
+    if state is not None and kind is not ReceiptKind.PROBE:
+        for entry in state.timeline:
+            if entry[1] == receipt.receipt_id:
+                return Step(state, suppressions=_suppressions(receipt, state.facts), duplicate=True)
+    before = state or _NOTHING
+    after = _fold(before, receipt)
+    early = after.early is not before.early and len(after.early) > len(before.early)
+    return Step(
+        after,
+        events_of(before, after, receipt, recorded_ms),
+        _commands(before, after, receipt),
+        _all_suppressions(before, after, receipt),
+        False,
+        early,
+        kind in REPORTS and (early or not _follows(state, kind)),
+        after.terminal and not before.terminal,
+        after.double_sends > before.double_sends,
+    )
+
+
+def expired(state: MessageState, now_ms: int, retention_ms: int) -> bool:
+    """Whether a row may be forgotten: ended, or never claimed by facts, for ``retention_ms``; merely sent, for twice
+    that. What still waits for us (accepted, scheduled, to be retried, uncertain) never expires.
+    """
+    age_ms = now_ms - state.last_ms
+    if state.terminal or state.facts is None:
+        return age_ms > retention_ms
+    return state.status is Status.SENT and age_ms > 2 * retention_ms
+
+
+# ---------------------------------------------------------------------------------------------- folding
+
+
+def _fold(state: MessageState, receipt: Receipt) -> MessageState:
+    kind, facts, attempts, early = receipt.kind, state.facts, state.attempts, state.early
+    if kind is not ReceiptKind.CONFLICT:
+        attempts = joined(attempts, receipt)
+        if receipt.facts is not None and receipt.facts != facts:
+            facts = older(facts, receipt.facts)
+    if facts is not None:
+        early = ()
+    elif kind in EVENT_OF and receipt.facts is None:
+        early = with_early(early, receipt)
+    resolved = resolve(attempts)
+    status, ends = verdict(resolved)
+    return MessageState(
+        facts,
+        status,
+        attempts,
+        state.timeline if kind is ReceiptKind.PROBE else with_entry(state.timeline, receipt),
+        early,
+        min(state.opens + (kind is ReceiptKind.OPENED), MAX_COUNT),
+        min(state.clicks + (kind is ReceiptKind.CLICKED), MAX_COUNT),
+        ends and not wants_retry(facts, resolved),
+        double_sends(resolved) if len(resolved) > 1 else 0,
+        max(state.last_ms, receipt.occurred_ms),
+    )
+
+
+# ---------------------------------------------------------------------------------------------- asking
+
+
+def _commands(before: MessageState, after: MessageState, receipt: Receipt) -> tuple[Command, ...]:
+    commands: list[Command] = []
+    if receipt.kind is ReceiptKind.PROBE:
+        commands.append(_answer(after, receipt))
+    elif any(is_doubted(a) for a in after.attempts):
+        unsettled = {a.number for a in resolve(before.attempts) if needs_settling(a)}
+        commands += [
+            Settle(receipt.message_id, a.number, a.provider_message_id, a.sent_ms)
+            for a in resolve(after.attempts)
+            if needs_settling(a) and a.number not in unsettled
+        ]
+    resolved = resolve(after.attempts)
+    if wants_retry(after.facts, resolved) and not wants_retry(before.facts, resolve(before.attempts)):
+        commands.append(Retry(receipt.message_id, resolved[-1].number, final_soft=True))
+    return tuple(commands)
+
+
+def _answer(state: MessageState, probe: Receipt) -> Command:
+    """A probe is answered each time it is asked: the answer may have been lost with a crash."""
+    for attempt in resolve(state.attempts):
+        if attempt.number == probe.attempt and is_proven(attempt):
+            return Settle(probe.message_id, probe.attempt, attempt.provider_message_id, attempt.sent_ms)
+    return NoProof(probe.message_id, probe.attempt)
+
+
+def _follows(state: MessageState | None, kind: ReceiptKind) -> bool:
+    return kind in _ENGAGEMENT or (state is not None and kind in TRANSITIONS[state.status])
+
+
+def _all_suppressions(before: MessageState, after: MessageState, receipt: Receipt) -> tuple[SuppressionChange, ...]:
+    """The receipt's own, and those of early receipts again, now that the address is known."""
+    own = _suppressions(receipt, after.facts)
+    if not before.early or after.facts is None:
+        return own
+    changes = [change for r in before.early if (change := change_of(r, after.facts)) is not None]
+    return (*changes, *own)
+
+
+def _suppressions(receipt: Receipt, facts: Facts | None) -> tuple[SuppressionChange, ...]:
+    change = change_of(receipt, facts)
+    return () if change is None else (change,)

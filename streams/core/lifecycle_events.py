@@ -1,0 +1,148 @@
+"""Which events a step of the state machine publishes, and their ids.
+
+Rules:
+
+1. A receipt has at most one event of its own (``EVENT_OF``); its id derives from the receipt's.
+2. ``message.accepted`` is published once, when facts first say that we took responsibility; ``message.sent`` once per
+   attempt, at the first proof of any kind. Their ids name the message and the attempt, not the receipt.
+3. Nothing is published before the facts are known; then everything is, oldest first.
+4. An event carries the status of the message as it is known when the event is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from streams.core.attempts import is_proven
+from streams.core.event import DeliveryEvent, EventType, Status
+from streams.core.ids import event_id
+from streams.core.message_state import Attempt, MessageState, by_time
+from streams.core.receipt import Facts, Receipt, ReceiptKind
+
+K = ReceiptKind
+EVENT_OF: Mapping[ReceiptKind, EventType] = MappingProxyType({
+    K.SCHEDULED: EventType.SCHEDULED,
+    K.RETRY: EventType.DEFERRED,
+    K.REJECTED: EventType.REJECTED,
+    K.FAILED: EventType.FAILED,
+    K.EXPIRED: EventType.EXPIRED,
+    K.CANCELLED: EventType.CANCELLED,
+    K.SUPPRESSED: EventType.SUPPRESSED,
+    K.UNCERTAIN: EventType.UNCERTAIN,
+    K.UNCERTAIN_FINAL: EventType.UNCERTAIN,
+    K.CONFLICT: EventType.REJECTED,
+    K.DEFERRED: EventType.DEFERRED,
+    K.DELIVERED: EventType.DELIVERED,
+    K.BOUNCED: EventType.BOUNCED,
+    K.COMPLAINED: EventType.COMPLAINED,
+    K.OPENED: EventType.OPENED,
+    K.CLICKED: EventType.CLICKED,
+    K.UNSUBSCRIBED: EventType.UNSUBSCRIBED,
+    K.PROVIDER_SUPPRESSED: EventType.SUPPRESSED,
+    K.PROVIDER_REJECTED: EventType.REJECTED,
+})  # fmt: skip
+"""The event of each receipt's own. ``message.accepted`` and ``message.sent`` follow from rule 2."""
+del K
+
+
+def events_of(
+    before: MessageState, after: MessageState, receipt: Receipt, recorded_ms: int
+) -> tuple[DeliveryEvent, ...]:
+    """What the step from ``before`` to ``after`` publishes, in this order."""
+    facts = after.facts
+    if facts is None:
+        if receipt.facts is None:
+            return ()
+        return (_event(receipt, receipt.facts, after.status, recorded_ms),)  # a conflict before its original
+    events: list[DeliveryEvent] = []
+    if facts.accepted_ms and not (before.facts and before.facts.accepted_ms):
+        events.append(_accepted(receipt.message_id, facts, recorded_ms))
+    events += [
+        _sent(receipt.message_id, attempt, facts, after.status, recorded_ms)
+        for attempt in after.attempts
+        if attempt.number > 0 and is_proven(attempt) and not _was_told(before, attempt.number)
+    ]
+    if before.early and not after.early:
+        history = sorted((*before.early, receipt), key=by_time)
+        events += [_event(told, facts, after.status, recorded_ms) for told in history if told.kind in EVENT_OF]
+    elif receipt.kind in EVENT_OF:
+        own = receipt.facts or facts if receipt.kind is ReceiptKind.CONFLICT else facts
+        events.append(_event(receipt, own, after.status, recorded_ms))
+    return tuple(events)
+
+
+def _was_told(before: MessageState, number: int) -> bool:
+    """Whether ``message.sent`` of this attempt was published by an earlier step."""
+    if before.facts is None:
+        return False
+    return any(a.number == number and is_proven(a) for a in before.attempts)
+
+
+def _accepted(message_id: str, facts: Facts, recorded_ms: int) -> DeliveryEvent:
+    return DeliveryEvent(
+        event_id(message_id, EventType.ACCEPTED, "accepted"),
+        EventType.ACCEPTED,
+        facts.accepted_ms,
+        recorded_ms,
+        message_id,
+        facts.idempotency_key,
+        facts.tenant,
+        facts.stream,
+        facts.recipient,
+        Status.ACCEPTED,
+        tags=facts.tags,
+        metadata=facts.metadata,
+        traceparent=facts.traceparent,
+    )
+
+
+def _sent(message_id: str, attempt: Attempt, facts: Facts, status: Status, recorded_ms: int) -> DeliveryEvent:
+    return DeliveryEvent(
+        event_id(message_id, EventType.SENT, f"sent/{attempt.number}"),
+        EventType.SENT,
+        attempt.sent_ms,
+        recorded_ms,
+        message_id,
+        facts.idempotency_key,
+        facts.tenant,
+        facts.stream,
+        facts.recipient,
+        status,
+        attempt.provider,
+        attempt.provider_message_id,
+        attempt.number,
+        tags=facts.tags,
+        metadata=facts.metadata,
+        traceparent=facts.traceparent,
+    )
+
+
+def _event(receipt: Receipt, facts: Facts, status: Status, recorded_ms: int) -> DeliveryEvent:
+    """The receipt's own event."""
+    type_ = EVENT_OF[receipt.kind]
+    return DeliveryEvent(
+        event_id(receipt.message_id, type_, receipt.receipt_id),
+        type_,
+        receipt.occurred_ms,
+        recorded_ms,
+        receipt.message_id,
+        facts.idempotency_key,
+        facts.tenant,
+        facts.stream,
+        facts.recipient,
+        status,
+        receipt.provider,
+        receipt.provider_message_id,
+        receipt.attempt,
+        receipt.reason,
+        receipt.bounce_type,
+        receipt.retry_at_ms,
+        receipt.url,
+        receipt.ip,
+        receipt.user_agent,
+        receipt.automated,
+        facts.tags,
+        facts.metadata,
+        facts.traceparent,
+    )
