@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from streams.core.command import Cancel, Retry, Settle
+from streams.core.breaker import OutcomeSum
+from streams.core.command import Cancel, NoProof, Retry, Settle
 from streams.core.message import Content, Message
 from streams.core.receipt import Receipt
 
@@ -34,6 +35,8 @@ _CORE_KINDS: tuple[tuple[int, type], ...] = (
     (0x04, Retry),
     (0x05, Cancel),
     (0x06, Settle),
+    (0x07, NoProof),
+    (0x08, OutcomeSum),
 )
 """0x01..0x1F belong to ``streams.core``; owners elsewhere call :func:`register` with 0x20..0x7A."""
 

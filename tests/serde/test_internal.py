@@ -61,9 +61,7 @@ def test_every_record_comes_back_as_it_was_written(record: object) -> None:
 
 
 def test_kind_bytes_are_stable() -> None:
-    kinds = {
-        type(r).__name__: pack(r)[0] for r in (MESSAGE, CONTENT, RECEIPT, Retry("m", 1), Cancel("m", ""))
-    }
+    kinds = {type(r).__name__: pack(r)[0] for r in (MESSAGE, CONTENT, RECEIPT, Retry("m", 1), Cancel("m", ""))}
     assert kinds == {"Message": 1, "Content": 2, "Receipt": 3, "Retry": 4, "Cancel": 5}
     assert pack(Settle("m", 1, "", 0))[0] == 6
 
@@ -128,11 +126,7 @@ def test_no_bytes_make_unpack_raise(kind: int, body: bytes) -> None:
     st.dictionaries(
         st.text(max_size=5),
         st.recursive(
-            st.none()
-            | st.booleans()
-            | st.integers(-(2**63), 2**64 - 1)
-            | st.floats(allow_nan=False)
-            | st.text(),
+            st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
             lambda inner: st.lists(inner, max_size=3),
         ),
         max_size=3,

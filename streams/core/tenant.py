@@ -1,0 +1,26 @@
+"""A tenant as the compacted topic ``tenants`` describes it; a tenant without a record is served by the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streams.core.message import Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Defaults of a tenant's requests, and whether they are taken at all. Empty and None mean: not set."""
+
+    tenant: str
+    sender: Mailbox | None = None
+    reply_to: tuple[Mailbox, ...] = ()
+    accounts: dict[str, str] = field(default_factory=dict)
+    """Provider name to the tenant's account there."""
+    provider: str = ""
+    retry_policy: str = ""
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    alert_address: str = ""
+    enabled: bool = True
+    updated_ms: int = 0
+    updated_by: str = ""
