@@ -36,3 +36,9 @@ def test_only_the_engine_and_the_app_know_faust() -> None:
     others = [name for name in MODULES if not name.startswith(MAY_KNOW_FAUST)]
     offenders = [name for name in others if {"faust", "mode"}.intersection(_imports(MODULES[name]))]
     assert offenders == []
+
+
+def test_every_directory_with_code_is_a_package() -> None:
+    """The import rules, the type checker and the build see packages only."""
+    directories = {path.parent for path in MODULES.values()}
+    assert [str(path) for path in sorted(directories) if not (path / "__init__.py").exists()] == []
