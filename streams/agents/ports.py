@@ -54,6 +54,9 @@ class BatchPort(Protocol):
     def retain(self, n: int = 1) -> None: ...
     def release(self, n: int = 1) -> None: ...
 
+    def abandon(self) -> None:
+        """This run will not be finished here: never wait for it, never commit it, redelivery is wanted."""
+
 
 class TablePort(Protocol):
     """A table of bytes, co-partitioned with the topics. Reads see writes at once; tickets tell when they are safe."""

@@ -190,8 +190,8 @@ class Refused:
 class CertificateNeeded:
     """Not judged yet: the certificate at ``url`` (which passed every rule) is not at hand.
 
-    :func:`judge` fetches it. While a recent failure is remembered ``retry_at_ms`` lies ahead and nothing is fetched: the
-    sender gets "not now".
+    :func:`judge` fetches it. While a recent failure is remembered ``retry_at_ms`` lies ahead and nothing is fetched:
+    the sender gets "not now".
     """
 
     url: str

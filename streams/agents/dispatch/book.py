@@ -1,0 +1,167 @@
+"""The ledger as dispatch uses it: rows in, rows out, and the receipts that rows owe.
+
+Rules:
+
+1. A row is acknowledged before its receipt leaves, and the receipt before the source offset may advance.
+2. A receipt is built from the row and the message alone, so that building it again gives the same record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from streams.agents.dispatch.config import DispatchConfig
+from streams.agents.dispatch.flight import Flight
+from streams.agents.ports import EnginePort, TablePort, TicketPort, acked
+from streams.core.ledger import AttemptRow, LedgerState, receipt_kind
+from streams.core.message import Message
+from streams.core.receipt import Facts, Receipt, ReceiptKind
+from streams.failpoints import failpoint
+from streams.serde.internal import Malformed, pack, packer, unpacker
+from streams.topics import RECEIPTS
+
+_write = packer(AttemptRow)
+_read = unpacker(AttemptRow)
+
+
+class LedgerCorrupt(RuntimeError):
+    """A row of our own making cannot be read. Going on would mean sending twice; a person must look."""
+
+
+class Book:
+    """Sole writer of the table ``attempts``."""
+
+    def __init__(self, app: EnginePort, table: TablePort, config: DispatchConfig) -> None:
+        self._app = app
+        self._table = table
+        self._config = config
+        self._receipts = config.topics.name(RECEIPTS)
+
+    # ------------------------------------------------------------------ rows
+
+    def row(self, partition: int, message_id: str) -> AttemptRow | None:
+        """What the ledger holds; raises :class:`LedgerCorrupt`."""
+        kept = self._table.get(partition, message_id.encode())
+        return None if kept is None else self._readable(message_id, kept)
+
+    def rows(self, partition: int) -> Iterator[tuple[str, AttemptRow]]:
+        """All rows of a partition; raises :class:`LedgerCorrupt`."""
+        for key, kept in self._table.items(partition):
+            message_id = key.decode("ascii", "replace")
+            yield message_id, self._readable(message_id, kept)
+
+    def write(self, partition: int, message_id: str, row: AttemptRow) -> TicketPort:
+        """Put a row; the ticket is its acknowledgement by Kafka."""
+        return self._table.put(partition, message_id.encode(), _write(row))
+
+    def forget(self, partition: int, message_id: str) -> None:
+        """Drop a settled row whose retention is over."""
+        self._table.delete(partition, message_id.encode())
+
+    async def settle(self, flights: Sequence[tuple[Flight, AttemptRow]]) -> None:
+        """Let each flight rest in its new row: row acknowledged, receipt acknowledged, then the offset."""
+        tickets = [self._put(flight, row) for flight, row in flights]
+        await acked(tickets)
+        failpoint("dispatch.after_result")
+        receipts = [ticket for flight, row in flights if (ticket := self.tell(flight.partition, flight.message, row))]
+        await acked(receipts)
+        quits = []
+        for flight, row in flights:
+            if row.owed:
+                flight.row = replace(row, owed=False)
+                quits.append(self.write(flight.partition, flight.message.message_id, flight.row))
+            flight.land()
+        await acked(quits)
+
+    def _put(self, flight: Flight, row: AttemptRow) -> TicketPort:
+        if flight.batch is None and receipt_kind(row) is not None and not row.owed:
+            row = replace(row, owed=True)
+        flight.row = row
+        return self.write(flight.partition, flight.message.message_id, row)
+
+    # ------------------------------------------------------------------ receipts
+
+    def tell(self, partition: int, message: Message, row: AttemptRow) -> TicketPort | None:
+        """Emit the receipt that a row owes, if it owes one."""
+        kind = receipt_kind(row)
+        if kind is None:
+            return None
+        return self._emit(partition, receipt_of(message, row, kind, self._retry_final(message)))
+
+    def conflict(self, partition: int, message: Message, now_ms: int) -> TicketPort:
+        """Tell that a request reused a key for other content; the original is left alone."""
+        receipt = Receipt(
+            message_id=message.message_id,
+            kind=ReceiptKind.CONFLICT,
+            receipt_id=f"conflict:{message.fingerprint}",
+            occurred_ms=now_ms,
+            facts=facts_of(message, retry_final=False),
+        )
+        return self._emit(partition, receipt)
+
+    def probe(self, partition: int, message: Message, row: AttemptRow, now_ms: int) -> TicketPort:
+        """Ask track what it knows of the row's attempt; the answer comes as a command."""
+        receipt = Receipt(
+            message_id=message.message_id,
+            kind=ReceiptKind.PROBE,
+            receipt_id=f"probe:{row.attempt}:{row.checks}",
+            occurred_ms=now_ms,
+            attempt=row.attempt,
+            provider=row.provider,
+            facts=facts_of(message, retry_final=self._retry_final(message)),
+        )
+        return self._emit(partition, receipt)
+
+    def _emit(self, partition: int, receipt: Receipt) -> TicketPort:
+        return self._app.emit(self._receipts, partition, receipt.message_id.encode(), pack(receipt))
+
+    def _retry_final(self, message: Message) -> bool:
+        name = message.retry_policy or self._config.default_policy
+        policy = self._config.policies.get(name)
+        return policy is not None and policy.answers_final
+
+    def _readable(self, message_id: str, kept: bytes) -> AttemptRow:
+        row = _read(kept)
+        if isinstance(row, Malformed):
+            raise LedgerCorrupt(f"the ledger row of {message_id} cannot be read: {row.detail}")
+        return row
+
+
+def receipt_of(message: Message, row: AttemptRow, kind: ReceiptKind, retry_final: bool) -> Receipt:
+    """The receipt of a row: the same again whenever it is built from the same row."""
+    once = kind in (ReceiptKind.ACCEPTED, ReceiptKind.SCHEDULED)
+    return Receipt(
+        message_id=message.message_id,
+        kind=kind,
+        receipt_id=kind.value if once else f"{kind.value}:{row.attempt}",
+        occurred_ms=row.changed_ms,
+        attempt=row.attempt,
+        provider=row.provider,
+        provider_message_id=row.provider_message_id,
+        reason=row.reason,
+        retry_at_ms=row.due_ms if kind in (ReceiptKind.RETRY, ReceiptKind.SCHEDULED) else 0,
+        facts=facts_of(message, retry_final),
+    )
+
+
+def facts_of(message: Message, retry_final: bool) -> Facts:
+    """What track must know of a message."""
+    return Facts(
+        tenant=message.tenant,
+        stream=message.stream,
+        idempotency_key=message.idempotency_key,
+        recipient=message.recipient.email,
+        accepted_ms=message.accepted_ms,
+        tags=message.tags,
+        metadata=message.metadata,
+        traceparent=message.traceparent,
+        retry_final=retry_final,
+    )
+
+
+def settled_before(
+    rows: Iterable[tuple[str, AttemptRow]], before_ms: int, open_states: frozenset[LedgerState]
+) -> list[str]:
+    """Ids of settled rows older than ``before_ms``."""
+    return [message_id for message_id, row in rows if row.changed_ms < before_ms and row.state not in open_states]

@@ -1,0 +1,321 @@
+"""One provider call, from the waiting batch to rows at rest.
+
+The order is the product's promise:
+
+    still wanted?  ->  compose  ->  ``sending`` rows acknowledged  ->  still the owner?  ->  call  ->  rows at rest
+
+Rules:
+
+1. Nothing is handed over before Kafka has acknowledged that it may be (write-ahead).
+2. Right before the call the ownership of the partition and the age of the group's heartbeat are checked: a worker that
+   may have been replaced does not call.
+3. A whole-batch refusal for the sake of one entry halves the batch; the attempt number stays, nobody pays a try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from streams.agents.breaker_view import BreakerView
+from streams.agents.dispatch.book import Book
+from streams.agents.dispatch.compose import Composed, Composer
+from streams.agents.dispatch.config import DispatchConfig
+from streams.agents.dispatch.flight import Flight
+from streams.agents.dispatch.gate import Gate
+from streams.agents.dispatch.observer import DispatchObserver
+from streams.agents.ports import EnginePort, acked
+from streams.core.event import Reason
+from streams.core.ledger import AttemptRow, LedgerState
+from streams.core.outcome import Accepted, AttemptResult, Deferred, Outcome, Rejected, Scope, Split, Uncertain
+from streams.core.receipt import ReceiptKind
+from streams.core.retry import POLICIES, next_due_ms
+from streams.failpoints import failpoint
+from streams.providers.base import Exchange, Provider
+
+log = logging.getLogger(__name__)
+
+Settled = tuple[Flight, AttemptRow]
+
+_HEARTBEAT_POLL_S = 0.2
+
+
+@dataclass(slots=True)
+class Calls:
+    """Performs calls for all gates of a process."""
+
+    app: EnginePort
+    book: Book
+    config: DispatchConfig
+    composer: Composer
+    providers: Mapping[str, Provider]
+    exchange: Exchange
+    breakers: BreakerView
+    observer: DispatchObserver
+    clock: Callable[[], int]
+    unwanted: Callable[[Flight, int], AttemptRow | None]
+    """The row of a flight that must not be sent any more (expired, cancelled, suppressed), else None."""
+    owner: Callable[[], str]
+    owns: Callable[[int], bool]
+    back: Callable[[Gate, Sequence[Flight]], None]
+    """Stand in line again, each as a batch of its own."""
+    halve: Callable[[Gate, Sequence[Flight]], None]
+    """Call again with just these."""
+    rest: Callable[[Sequence[Settled]], None]
+    """Told after rows have come to rest, so that flights end and due times are scheduled."""
+    jitter: Callable[[], float] = random.random
+
+    async def perform(self, gate: Gate, flights: Sequence[Flight]) -> None:
+        """Carry a batch through one call; all its flights rest, or stand in line again, or were taken over by
+        others.
+        """
+        settled, wanted = self._sorted(flights)
+        probe = max((flight.probe_epoch for flight in wanted), default=0)
+        composed = await self.composer.compose(gate.provider, wanted)
+        settled += [(flight, self._rejected(flight, gate, reason)) for flight, reason in composed.refused]
+        if composed.one_by_one:
+            self.back(gate, composed.one_by_one)
+        if composed.flights:
+            settled += await self._call(gate, composed, probe)
+        elif probe:
+            self.breakers.return_probe(gate.provider)
+        if settled:
+            await self._settle(settled)
+
+    async def _settle(self, settled: Sequence[Settled]) -> None:
+        """Rows at rest; but a worker that lost the partition meanwhile only tells what it knows, and writes no row."""
+        if self.owns(settled[0][0].partition):
+            await self.book.settle(settled)
+        else:
+            await acked(
+                ticket for flight, row in settled if (ticket := self.book.tell(flight.partition, flight.message, row))
+            )
+        failpoint("dispatch.after_receipt")
+        self.rest(settled)
+
+    def _sorted(self, flights: Sequence[Flight]) -> tuple[list[Settled], list[Flight]]:
+        now_ms = self.clock()
+        settled: list[Settled] = []
+        wanted: list[Flight] = []
+        for flight in flights:
+            row = self.unwanted(flight, now_ms)
+            if row is None:
+                wanted.append(flight)
+            else:
+                settled.append((flight, row))
+        return settled, wanted
+
+    async def _call(self, gate: Gate, composed: Composed, probe: int) -> list[Settled]:
+        """Write ahead, call, and say in which row each flight rests (none for those that others took over)."""
+        flights = composed.flights
+        provider = self.providers[gate.provider]
+        request = provider.build_request(composed.batch, self.clock())
+        failpoint("dispatch.before_ledger")
+        await self._write_ahead(gate, flights)
+        failpoint("dispatch.after_ledger")
+        if not self._may_call(flights[0]):
+            log.warning("%d messages wait: this worker may have lost their partition", len(flights))
+            return await self._not_called(flights)
+        failpoint("dispatch.before_call")
+        began_ms = self.clock()
+        answer = await self.exchange(request, gate.config.deadline_s)
+        failpoint("dispatch.after_answer")
+        now_ms = self.clock()
+        self.observer.call(gate.provider, (now_ms - began_ms) / 1000, len(flights))
+        outcomes = provider.read_response(composed.batch, answer, now_ms)
+        if isinstance(outcomes, Split):
+            self._learn(gate, (), probe, now_ms)
+            return self._halved(gate, flights, outcomes)
+        self._learn(gate, outcomes, probe, now_ms)
+        self._count(gate, flights, outcomes, now_ms)
+        failpoint("dispatch.before_result")
+        return [
+            (flight, self._rest(gate, flight, outcome, now_ms))
+            for flight, outcome in zip(flights, outcomes, strict=True)
+        ]
+
+    async def _write_ahead(self, gate: Gate, flights: Sequence[Flight]) -> None:
+        now_ms = self.clock()
+        lease_ms = now_ms + int(1000 * (gate.config.deadline_s + self.config.lease_margin_s))
+        owner = self.owner()
+        tickets = []
+        for flight in flights:
+            row = flight.row
+            again = row is not None and row.state is LedgerState.SENDING
+            flight.row = AttemptRow(
+                state=LedgerState.SENDING,
+                attempt=row.attempt if again and row else flight.attempts + 1,
+                changed_ms=now_ms,
+                fingerprint=flight.message.fingerprint,
+                source=flight.source,
+                tries=flight.tries,
+                provider=gate.provider,
+                lease_until_ms=lease_ms,
+                owner=owner,
+                sent_ms=now_ms,
+            )
+            tickets.append(self.book.write(flight.partition, flight.message.message_id, flight.row))
+        await acked(tickets)
+
+    def _may_call(self, flight: Flight) -> bool:
+        return self.owns(flight.partition) and self.app.heartbeat_age_s() < self.config.heartbeat_limit_s
+
+    async def _not_called(self, flights: Sequence[Flight]) -> list[Settled]:
+        """Nothing was sent. If the group confirms us again the rows are taken back, else they are the new owner's."""
+        while self.owns(flights[0].partition):
+            if self._may_call(flights[0]):
+                now_ms = self.clock()
+                return [
+                    (flight, replace(_sending(flight), state=LedgerState.PARKED, changed_ms=now_ms, due_ms=now_ms))
+                    for flight in flights
+                ]
+            await asyncio.sleep(_HEARTBEAT_POLL_S)
+        for flight in flights:
+            if flight.batch is not None:
+                flight.batch.abandon()
+        self.rest([(flight, _sending(flight)) for flight in flights])
+        return []
+
+    def _halved(self, gate: Gate, flights: Sequence[Flight], split: Split) -> list[Settled]:
+        if len(flights) == 1:  # an adapter that splits one entry has misread the answer: the message pays
+            return [(flights[0], self._rejected(flights[0], gate, split.reason))]
+        log.info(
+            "%s refused a batch of %d for one entry (%s): trying halves",
+            gate.provider,
+            len(flights),
+            split.reason.detail,
+        )
+        middle = len(flights) // 2
+        self.halve(gate, flights[:middle])
+        self.halve(gate, flights[middle:])
+        return []
+
+    # ------------------------------------------------------------------ what the answer taught
+
+    def _learn(self, gate: Gate, outcomes: Sequence[Outcome], probe: int, now_ms: int) -> None:
+        """One call is one lesson for the breaker, however many messages it carried."""
+        for outcome in outcomes:
+            if not isinstance(outcome, Accepted) and outcome.scope is Scope.PROVIDER:
+                self.breakers.failed(gate.provider, now_ms, outcome.reason.detail, probe)
+                return
+        self.breakers.succeeded(gate.provider, probe)
+
+    def _count(self, gate: Gate, flights: Sequence[Flight], outcomes: Sequence[Outcome], now_ms: int) -> None:
+        results = Counter(
+            AttemptResult.ACCEPTED if isinstance(outcome, Accepted) else outcome.result for outcome in outcomes
+        )
+        for result, count in results.items():
+            self.observer.attempts(gate.provider, result.value, count)
+        if taken := results[AttemptResult.ACCEPTED]:
+            message = flights[0].message
+            self.observer.handed_over(message.stream.value, max(0, now_ms - message.requested_ms) / 1000, taken)
+
+    # ------------------------------------------------------------------ rows after an answer
+
+    def _rest(self, gate: Gate, flight: Flight, outcome: Outcome, now_ms: int) -> AttemptRow:
+        row = _sending(flight)
+        match outcome:
+            case Accepted(provider_message_id):
+                return replace(
+                    row,
+                    state=LedgerState.SENT,
+                    changed_ms=now_ms,
+                    provider_message_id=provider_message_id,
+                    lease_until_ms=0,
+                )
+            case Rejected(reason):
+                return replace(row, state=LedgerState.REJECTED, changed_ms=now_ms, reason=reason)
+            case Uncertain(reason):
+                due_ms = now_ms + int(1000 * gate.config.visibility_delay_s)
+                return replace(
+                    row,
+                    state=LedgerState.UNCERTAIN,
+                    changed_ms=now_ms,
+                    reason=reason,
+                    due_ms=max(due_ms, row.lease_until_ms),
+                )
+            case Deferred():
+                return self._deferred(gate, flight, outcome, now_ms)
+        assert_never(outcome)
+
+    def _deferred(self, gate: Gate, flight: Flight, outcome: Deferred, now_ms: int) -> AttemptRow:
+        """Certainly not taken: wait with the lane, the account or the provider for nothing, or pay a try."""
+        row = _sending(flight)
+        config = self.config
+        match outcome.scope:
+            case Scope.LANE:
+                return self._held(gate, row, outcome.reason, outcome.retry_after_s or config.throttle_s, now_ms)
+            case Scope.ACCOUNT:
+                return self._held(gate, row, outcome.reason, outcome.retry_after_s or config.account_hold_s, now_ms)
+            case Scope.PROVIDER:
+                wait_s = max(outcome.retry_after_s or 0.0, config.provider_retry_s * (0.5 + self.jitter()))
+                return replace(
+                    row,
+                    state=LedgerState.PARKED,
+                    changed_ms=now_ms,
+                    due_ms=now_ms + int(1000 * wait_s),
+                    reason=outcome.reason,
+                    told=ReceiptKind.RETRY.value,
+                )
+            case Scope.MESSAGE | Scope.RECIPIENT:
+                return self._tried(flight, row, outcome, now_ms)
+        assert_never(outcome.scope)
+
+    def _held(self, gate: Gate, row: AttemptRow, reason: Reason, wait_s: float, now_ms: int) -> AttemptRow:
+        due_ms = now_ms + int(1000 * wait_s)
+        gate.pause(due_ms)
+        return replace(
+            row,
+            state=LedgerState.PARKED,
+            changed_ms=now_ms,
+            due_ms=due_ms + int(1000 * self.jitter()),
+            reason=reason,
+            told=ReceiptKind.ACCEPTED.value,
+        )
+
+    def _tried(self, flight: Flight, row: AttemptRow, outcome: Deferred, now_ms: int) -> AttemptRow:
+        message = flight.message
+        policy = self.config.policies.get(message.retry_policy or self.config.default_policy, POLICIES["backoff"])
+        tries = row.tries + 1
+        due_ms = next_due_ms(
+            policy,
+            tries=tries,
+            now_ms=now_ms,
+            jitter=self.jitter(),
+            retry_after_s=outcome.retry_after_s,
+            expires_at_ms=message.expires_at_ms,
+        )
+        if due_ms is None:
+            return replace(row, state=LedgerState.FAILED, changed_ms=now_ms, tries=tries, reason=outcome.reason)
+        return replace(
+            row,
+            state=LedgerState.PARKED,
+            changed_ms=now_ms,
+            tries=tries,
+            due_ms=due_ms,
+            reason=outcome.reason,
+            told=ReceiptKind.RETRY.value,
+        )
+
+    def _rejected(self, flight: Flight, gate: Gate, reason: Reason) -> AttemptRow:
+        return AttemptRow(
+            state=LedgerState.REJECTED,
+            attempt=flight.attempts,
+            changed_ms=self.clock(),
+            fingerprint=flight.message.fingerprint,
+            source=flight.source,
+            tries=flight.tries,
+            provider=gate.provider,
+            reason=reason,
+        )
+
+
+def _sending(flight: Flight) -> AttemptRow:
+    if flight.row is None:
+        raise AssertionError("a call without a row written ahead")
+    return flight.row

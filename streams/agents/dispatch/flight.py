@@ -1,0 +1,45 @@
+"""A message under way in this process: from its admission until its row rests in the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streams.agents.ports import BatchPort
+from streams.core.ledger import AttemptRow
+from streams.core.message import Content, Message, RecordRef
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """Mutable, owned by one event loop. ``batch`` is the run of source records that waits for us; None after parking.
+
+    ``row`` is what the ledger holds (None: nothing yet).
+    """
+
+    message: Message
+    partition: int
+    source: RecordRef
+    batch: BatchPort | None
+    row: AttemptRow | None = None
+    content: Content | None = None
+    since_ms: int = 0
+    cancelled_by: str = ""
+    single: bool = False
+    probe_epoch: int = 0
+    """Epoch of the half-open breaker whose one probe this is; 0 for ordinary sends."""
+
+    @property
+    def attempts(self) -> int:
+        """Provider calls begun so far."""
+        return self.row.attempt if self.row else 0
+
+    @property
+    def tries(self) -> int:
+        """Refusals so far that were the message's own."""
+        return self.row.tries if self.row else 0
+
+    def land(self) -> None:
+        """The row rests and its receipt is out: the source offset may advance."""
+        if self.batch is not None:
+            self.batch.release()
+            self.batch = None

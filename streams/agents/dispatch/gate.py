@@ -1,0 +1,172 @@
+"""A gate is one provider account: its rate, its call slots, and who waits in front of it.
+
+Rules:
+
+1. Transactional mail goes first; bulk may use only a share of the call slots.
+2. What waits is kept in formers, one per (partition, stream, content): whatever has gathered when a slot and tokens are
+   free becomes one call. So an idle gate sends at once, and a busy one sends large batches.
+3. An address is in a batch at most once; a second message to it waits for the next one.
+4. Throttling pauses the gate. It never costs a message a try.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from streams.agents.dispatch.config import LaneConfig
+from streams.agents.dispatch.flight import Flight
+from streams.core.limits import TokenBucket
+from streams.core.message import Stream
+
+FormerKey = tuple[int, Stream, str]
+
+
+@dataclass(slots=True, eq=False)
+class Former:
+    """Messages of one partition that may share a call. ``ready`` once it stands in line."""
+
+    key: FormerKey
+    flights: list[Flight] = field(default_factory=list)
+    ready: bool = False
+
+
+class Gate:
+    """Not thread-safe; ``start_call`` is given each batch whose turn has come, and must answer with
+    :meth:`call_ended`.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        config: LaneConfig,
+        bulk_share: float,
+        clock: Callable[[], int],
+        start_call: Callable[[Gate, list[Flight]], None],
+        wake_in: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        self.provider = provider
+        self.config = config
+        self.calls = 0
+        self.paused_until_ms = 0
+        self._clock = clock
+        self._bucket = TokenBucket(config.rate, config.burst or config.rate, clock())
+        self._bulk_slots = max(1, int(config.concurrency * bulk_share))
+        self._bulk_calls = 0
+        self._formers: dict[FormerKey, Former] = {}
+        self._lines: dict[Stream, deque[Former]] = {stream: deque() for stream in Stream}
+        self._start_call = start_call
+        self._wake_in = wake_in
+        self._waking = False
+
+    def reshare(self, share: float) -> None:
+        """This worker owns ``share`` of the partitions, so it has that share of the rate."""
+        burst = self.config.burst or self.config.rate
+        self._bucket.reshare(self.config.rate * share, burst * share, self._clock())
+
+    def add(self, flight: Flight) -> Former:
+        """Put a message into the former of its content; it goes out when :meth:`line_up` has been called for it."""
+        message = flight.message
+        content = f"{message.content_hash}/{message.message_id}" if flight.single else message.content_hash
+        key = (flight.partition, message.stream, content)
+        former = self._formers.get(key)
+        if former is None:
+            former = self._formers[key] = Former(key)
+        former.flights.append(flight)
+        return former
+
+    def line_up(self, former: Former) -> None:
+        """The former need not wait for company any longer."""
+        if not former.ready:
+            former.ready = True
+            self._lines[former.key[1]].append(former)
+
+    def pause(self, until_ms: int) -> None:
+        """Nothing goes out before ``until_ms``; pauses only grow."""
+        self.paused_until_ms = max(self.paused_until_ms, until_ms)
+
+    def call_ended(self, stream: Stream) -> None:
+        """A call slot is free again."""
+        self.calls -= 1
+        if stream is Stream.BULK:
+            self._bulk_calls -= 1
+        self.pump()
+
+    def pump(self) -> None:
+        """Start as many calls as slots, tokens and the pause allow."""
+        now_ms = self._clock()
+        if now_ms < self.paused_until_ms:
+            self._wake((self.paused_until_ms - now_ms) / 1000)
+            return
+        for stream in (Stream.TRANSACTIONAL, Stream.BULK):
+            line = self._lines[stream]
+            while line and self.calls < self.config.concurrency:
+                if stream is Stream.BULK and self._bulk_calls >= self._bulk_slots:
+                    break
+                size = min(len(line[0].flights), self.config.batch_size)
+                wait_s = self._bucket.take(size, now_ms)
+                if wait_s:
+                    size = self._bucket.available(now_ms) if stream is Stream.TRANSACTIONAL else 0
+                    if not size:
+                        self._wake(wait_s)
+                        return
+                    self._bucket.take(size, now_ms)
+                self._call(line, stream, size)
+
+    def waiting(self) -> Iterator[Flight]:
+        """Everything that has not begun a call."""
+        for former in self._formers.values():
+            yield from former.flights
+
+    def withdraw(self, wanted: Callable[[Flight], bool]) -> list[Flight]:
+        """Take out the waiting flights that ``wanted`` names."""
+        taken: list[Flight] = []
+        for key, former in list(self._formers.items()):
+            gone = [flight for flight in former.flights if wanted(flight)]
+            if not gone:
+                continue
+            taken += gone
+            former.flights = [flight for flight in former.flights if not wanted(flight)]
+            if not former.flights:
+                del self._formers[key]
+                if former.ready:
+                    self._lines[key[1]].remove(former)
+        return taken
+
+    def _call(self, line: deque[Former], stream: Stream, size: int) -> None:
+        former = line.popleft()
+        taken, rest = _distinct(former.flights, size)
+        if rest:
+            former.flights = rest
+            line.append(former)  # behind the others: a large campaign must not starve a small one
+        else:
+            del self._formers[former.key]
+        self.calls += 1
+        if stream is Stream.BULK:
+            self._bulk_calls += 1
+        self._start_call(self, taken)
+
+    def _wake(self, seconds: float) -> None:
+        if not self._waking:
+            self._waking = True
+            self._wake_in(seconds, self._woken)
+
+    def _woken(self) -> None:
+        self._waking = False
+        self.pump()
+
+
+def _distinct(flights: list[Flight], size: int) -> tuple[list[Flight], list[Flight]]:
+    """At most ``size`` flights, no address twice (compared without case: providers drop such repeats silently)."""
+    if size == 1 or len(flights) == 1:
+        return flights[:1], flights[1:]
+    taken: dict[str, Flight] = {}
+    rest: list[Flight] = []
+    for flight in flights:
+        address = flight.message.recipient.email.lower()
+        if len(taken) < size and address not in taken:
+            taken[address] = flight
+        else:
+            rest.append(flight)
+    return list(taken.values()), rest

@@ -1,0 +1,65 @@
+"""Places where a test may end the process: named, and free of cost when no name is set.
+
+``STREAMS_FAILPOINT=name`` in the environment of a worker ends the process with SIGKILL the first time it comes by that
+place, ``name:n`` the n-th time. The places are the steps between which a crash makes a difference (see the tests that
+walk through them).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+NAMES = (
+    "intake.before_produce",
+    "intake.after_produce",
+    "dispatch.before_ledger",
+    "dispatch.after_ledger",
+    "dispatch.before_call",
+    "dispatch.after_answer",
+    "dispatch.before_result",
+    "dispatch.after_result",
+    "dispatch.after_receipt",
+    "track.before_events",
+    "track.after_events",
+    "commit.before",
+    "commit.after",
+)
+
+
+def failpoint(name: str) -> None:
+    """A test may end the process here; ordinarily nothing happens."""
+    _reached(name)
+
+
+def arm(setting: str) -> None:
+    """Set one failpoint by ``name`` or ``name:n``, or none by the empty text; an unknown name raises ValueError."""
+    global _reached
+    if not setting:
+        _reached = _off
+        return
+    name, _, nth = setting.partition(":")
+    if name not in NAMES:
+        raise ValueError(f"no failpoint {name!r}; there are: {', '.join(NAMES)}")
+    _reached = _armed(name, int(nth or 1))
+
+
+def _off(name: str) -> None:
+    """No failpoint is set."""
+
+
+def _armed(wanted: str, nth: int) -> Callable[[str], None]:
+    left = nth
+
+    def reached(name: str) -> None:
+        nonlocal left
+        if name == wanted:
+            left -= 1
+            if left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached
+
+
+_reached: Callable[[str], None] = _off
