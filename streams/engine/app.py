@@ -1,0 +1,274 @@
+"""The application: Faust's App with the batch path installed.
+
+    app = EngineApp(settings)
+    orders = app.batch_topic("orders")
+    totals = app.bytes_table("totals", partitions=12)
+
+    @app.agent(orders)
+    async def count(batches):
+        async for batch in batches:
+            unit = Unit(app, batch)
+            for record in batch.records:
+                ...
+            unit.finish()
+            await unit.room()
+
+Rules:
+1. An agent that raises ends the process; its batch is undone. So does everything else that nobody handles.
+2. Topics exist before the start (`ensure_topics`); all sources and changelogs have one partition count.
+3. `run(app)` and `faust -A module worker` start the same worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import faust
+from faust.types import TP
+
+from streams.engine.consumer import EngineConsumer
+from streams.engine.errors import EngineFailure, RecordTooLarge
+from streams.engine.monitor import NullMonitor
+from streams.engine.observer import EngineObserver, SilentObserver
+from streams.engine.producer import NO_HEADERS, EngineProducer, Headers
+from streams.engine.recovery import EngineTableManager
+from streams.engine.settings import EngineSettings
+from streams.engine.stores import MemoryStore, PartitionStore
+from streams.engine.stream import BatchTopic, EngineStream
+from streams.engine.tables import BytesTable, EngineTable
+from streams.engine.tickets import Ticket
+from streams.engine.topics import TopicSpec, ensure_topics
+from streams.engine.transport import EngineTransport
+from streams.engine.watch import Watch
+
+PartitionCallback = Callable[[int], Awaitable[None]]
+
+_WATCH_INTERVAL_S = 1.0
+_CRASH_GRACE_S = 5.0
+_logger = logging.getLogger(__name__)
+
+
+class EngineApp(faust.App):
+    """One worker. `failure` is the reason why the process is ending, or None."""
+
+    producer: EngineProducer
+    consumer: EngineConsumer
+    tables: EngineTableManager
+
+    def __init__(self, settings: EngineSettings, observer: EngineObserver | None = None, **faust_options: Any) -> None:
+        self.settings = settings
+        self.observer: EngineObserver = observer or SilentObserver()
+        self.failure: str | None = None
+        self.sources: dict[str, BatchTopic] = {}
+        self.bytes_tables: list[BytesTable] = []
+        self.changelogs: set[str] = set()
+        self._ready: frozenset[TP] = frozenset()
+        self._ready_callbacks: list[PartitionCallback] = []
+        self._lost_callbacks: list[PartitionCallback] = []
+        self._guard: threading.Timer | None = None
+        self._stores: Callable[[str, int], PartitionStore] | None = None
+        super().__init__(settings.app_id, **{**_faust_options(settings), **faust_options})
+        self._app_tasks.append(self._watch)
+
+    # -- definitions
+
+    def batch_topic(self, name: str) -> BatchTopic:
+        """A source topic; the one agent over it receives Batch objects."""
+        if name not in self.sources:
+            self.sources[name] = BatchTopic(self, topics=[name], key_type=bytes, value_type=bytes)
+        return self.sources[name]
+
+    def bytes_table(self, name: str, partitions: int) -> BytesTable:
+        """A table whose rows live in the store of the settings, with a compacted changelog."""
+        table = BytesTable(self, name, partitions, self._new_store)
+        self.bytes_tables.append(table)
+        self.changelogs.add(table.changelog)
+        return table
+
+    def changelog_specs(self) -> list[TopicSpec]:
+        """The topics that the tables need; created at the start when they are missing."""
+        config = {**self.settings.changelog_config, "cleanup.policy": "compact"}
+        return [
+            TopicSpec(table.changelog, table.partitions, self.settings.replication_factor, config)
+            for table in self.bytes_tables
+        ]
+
+    def on_partition_ready(self, callback: PartitionCallback) -> None:
+        """Called for each partition number gained: tables are restored, no source record is delivered yet."""
+        self._ready_callbacks.append(callback)
+
+    def on_partition_lost(self, callback: PartitionCallback) -> None:
+        """Called for each partition number given away, before work in flight is waited for and committed."""
+        self._lost_callbacks.append(callback)
+
+    # -- work
+
+    def emit(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
+    ) -> Ticket:
+        """Produce one record. Raises RecordTooLarge, or ProduceError when the process is already ending."""
+        return self.producer.emit(topic, partition, key, value, headers)
+
+    def check_size(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Raise RecordTooLarge when `emit` would."""
+        size = (len(key) if key is not None else 0) + (len(value) if value is not None else 0)
+        if size > self.settings.max_record_bytes:
+            raise RecordTooLarge(topic, size, self.settings.max_record_bytes)
+
+    def owns(self, topic: str, partition: int) -> bool:
+        """The partition is assigned to us in the current generation and its tables are restored."""
+        return (topic, partition) in self._ready
+
+    def generation(self) -> int:
+        """Of the consumer group; grows with every rebalance."""
+        return int(self.consumer_generation_id)
+
+    def heartbeat_age_s(self) -> float:
+        """Seconds since the last heartbeat (or join) that the group answered was sent; inf before the first."""
+        if self._consumer is None or self.consumer.thread.heartbeat_s is None:
+            return float("inf")
+        return time.monotonic() - self.consumer.thread.heartbeat_s
+
+    def may_write(self) -> bool:
+        """False when the group may have given our partitions to another worker without our knowing."""
+        return self.heartbeat_age_s() < self.settings.session_timeout_s
+
+    def fail(self, reason: str, error: BaseException | None = None) -> None:
+        """End the process with exit code 1; nothing commits any more. Only the first reason counts."""
+        if self.failure is not None:
+            return
+        self.failure = reason
+        _logger.critical("The worker ends: %s", reason, exc_info=error)
+        self._guard = threading.Timer(_CRASH_GRACE_S, os._exit, (1,))  # what still hangs then, hangs for ever
+        self._guard.daemon = True
+        self._guard.start()
+        failure = EngineFailure(reason)
+        failure.__cause__ = error
+        self.add_future(self._crash_soon(failure))
+
+    def disarm(self) -> None:
+        """The worker has stopped in an orderly way; the process may live on (as in tests)."""
+        if self._guard is not None:
+            self._guard.cancel()
+
+    # -- the engine's side
+
+    async def announce_ready(self, sources: set[TP]) -> None:
+        self._ready = frozenset(sources)
+        for number in sorted({tp.partition for tp in sources}):
+            for callback in self._ready_callbacks:
+                await callback(number)
+
+    async def announce_lost(self) -> None:
+        numbers = sorted({tp.partition for tp in self._ready})
+        for number in numbers:
+            for callback in self._lost_callbacks:
+                await callback(number)
+
+    def revoke_tables(self) -> None:
+        self._ready = frozenset()
+        for table in self.bytes_tables:
+            table.revoke()
+
+    def _new_store(self, table: str, partition: int) -> PartitionStore:
+        if self.settings.store == "memory":
+            return MemoryStore()
+        if self._stores is None:
+            from streams.engine.rocks import RocksStores
+
+            self._stores = RocksStores(self.settings)
+        return self._stores(table, partition)
+
+    async def _watch(self) -> None:
+        watch = Watch(self)
+        while not self.should_stop:
+            watch.check()
+            await self.sleep(_WATCH_INTERVAL_S)
+
+    async def _crash_soon(self, failure: EngineFailure) -> None:
+        await self.crash(failure)
+
+    # -- Faust's side
+
+    def _new_transport(self) -> EngineTransport:
+        return EngineTransport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> EngineTransport:
+        return EngineTransport(self.conf.broker_producer, self)
+
+    def _create_directories(self) -> None:
+        """None is needed; the stores make their own."""
+
+    async def on_start(self) -> None:
+        await self._check_topics()
+        await super().on_start()
+
+    async def _check_topics(self) -> None:
+        problems = await ensure_topics(self.settings.bootstrap, self.changelog_specs(), self.settings.security)
+        if problems:
+            raise EngineFailure("; ".join(str(problem) for problem in problems))
+
+    async def on_stop(self) -> None:
+        if self._consumer is not None and self.failure is None:
+            await self.consumer.close_sources()
+            await self.tables.recovery.give_up()
+            await self.announce_lost()
+        await super().on_stop()
+        for table in self.bytes_tables:
+            table.close()
+
+    async def _producer_flush(self, logger: Any) -> None:
+        if self._producer is not None and self.failure is None:
+            try:
+                async with asyncio.timeout(self.settings.revoke_deadline_s):
+                    await self.producer.flush()
+            except TimeoutError:
+                self.log.warning("Not everything was acknowledged in time; the work will be done again")
+
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        self.fail(f"agent {agent.name} raised {exc!r}; its batch is undone", exc)
+
+    def _on_rebalance_when_stopped(self) -> None:
+        """The consumer leaves the group by itself when it has drained."""
+
+    def Worker(self, **kwargs: Any) -> Any:  # noqa: N802 - Faust's name
+        """Used by `faust worker`: on uvloop, and without the progress spinner that turns logging to debug."""
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        worker = cast(Any, super().Worker(**kwargs))
+        worker.spinner = None
+        return worker
+
+
+def _faust_options(settings: EngineSettings) -> dict[str, Any]:
+    return {
+        "broker": [f"kafka://{address}" for address in settings.bootstrap.split(",")],
+        "broker_session_timeout": settings.session_timeout_s,
+        "broker_heartbeat_interval": settings.heartbeat_interval_s,
+        "broker_request_timeout": settings.request_timeout_s,
+        "broker_rebalance_timeout": settings.rebalance_timeout_s,
+        "broker_commit_interval": settings.commit_interval_s,
+        "consumer_auto_offset_reset": "earliest",
+        "processing_guarantee": "at_least_once",
+        "producer_acks": -1,
+        "store": "memory://",
+        "stream_recovery_delay": 0.0,
+        "stream_wait_empty": True,
+        "table_standby_replicas": 0,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "web_enabled": False,
+        "autodiscover": False,
+        "worker_redirect_stdouts": False,
+        "Monitor": NullMonitor,
+        "Stream": EngineStream,
+        "Table": EngineTable,
+        "TableManager": EngineTableManager,
+    }

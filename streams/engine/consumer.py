@@ -1,0 +1,279 @@
+"""The consumer: delivers whole fetched runs as batches, and knows what may be committed.
+
+Rules:
+1. Sources are delivered only between `open_sources` (restored, seeked) and the next revocation. No fetch is under
+   way across that border: a result that belongs to an older assignment could hide a gap.
+2. A revocation commits first: tell the agents, wait for work in flight (with a deadline), flush, commit; only then
+   is state dropped. When the group has forgotten us, nothing is waited for: another worker may own the partitions.
+3. A commit takes a snapshot of the commit points, flushes what was emitted before, then commits the snapshot.
+4. After a failure nothing commits.
+"""
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
+from faust.exceptions import ConsumerNotStarted
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode import Service
+
+from streams.engine.batch import Assignment, Batch
+from streams.engine.consumer_thread import EngineConsumerThread
+from streams.engine.errors import ProduceError
+from streams.engine.offsets import Tracker
+from streams.engine.units import UnitLane
+
+if TYPE_CHECKING:
+    from streams.engine.app import EngineApp
+
+_POLL_S = 1.0
+_PARTIAL_POLL_S = 0.02
+"""While a partition is full its neighbours are polled briefly, so that it is taken up again at once."""
+_STOP_DEADLINE_SHARE = 0.8
+
+
+class EngineConsumer(driver.Consumer):
+    app: EngineApp
+    _thread: EngineConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.assigned: dict[TP, Assignment] = {}
+        self._in_flight: set[Batch] = set()
+        self._epoch = 0
+        self._open = False
+        self._wake = asyncio.Event()  # something may be deliverable now
+        self._progress = asyncio.Event()  # a batch was done
+        self._fetch: asyncio.Future[Mapping[Any, Sequence[Any]]] | None = None
+        self._commit_lock = asyncio.Lock()
+        self._drained = asyncio.Event()
+        super().__init__(*args, **kwargs)
+
+    def _new_consumer_thread(self) -> EngineConsumerThread:
+        return EngineConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def thread(self) -> EngineConsumerThread:
+        return self._thread
+
+    # -- rebalancing
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        if self.app.should_stop:  # the shutdown drains; leave only when it has
+            await self._wait_for(self._drained, self.app.settings.shutdown_timeout_s)
+            return
+        if self.thread.membership_lost:
+            self._forget()
+        await self.close_sources()
+        await self.app.tables.recovery.give_up()
+        await self.app.announce_lost()
+        await super().on_partitions_revoked(revoked)  # waits for work in flight, flushes, commits
+        self._forget()
+        self.app.revoke_tables()
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        if self.app.should_stop:
+            return
+        self.thread.heartbeat_s = time.monotonic()
+        changelogs = {tp for tp in assigned if tp.topic in self.app.changelogs}
+        await self.thread.run(self.thread.stop_fetching(changelogs))
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def seek_sources(self) -> set[TP]:
+        """Position the assigned sources at their committed offsets; nothing is delivered yet."""
+        sources = [tp for tp in self.assignment() if tp.topic in self.app.sources]
+        committed = await self.thread.run(self.thread.seek_to_commits(sources))
+        generation = self.app.consumer_generation_id
+        now_s = time.monotonic()
+        self.assigned = {
+            tp: Assignment(self, tp, generation, Tracker(committed[tp], now_s), UnitLane(self.app)) for tp in sources
+        }
+        return set(sources)
+
+    def open_sources(self) -> None:
+        """Delivery begins."""
+        now_s = time.monotonic()
+        for assignment in self.assigned.values():
+            assignment.tracker.progressed_s = now_s
+        self._epoch += 1
+        self._open = True
+        self.resume_flow()
+        self._wake.set()
+
+    async def close_sources(self) -> None:
+        """Delivery ends; returns when no fetch is under way."""
+        self._open = False
+        self._epoch += 1
+        fetch = self._fetch
+        if fetch is not None and not fetch.done():
+            fetch.cancel()
+            await asyncio.wait([fetch])
+
+    def _forget(self) -> None:
+        for assignment in self.assigned.values():
+            assignment.tracker.close()
+            assignment.lane.close()
+        self.assigned = {}
+        self._in_flight.clear()
+        self._progress.set()
+
+    # -- delivery
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self._deliver_next()
+        except (asyncio.CancelledError, ConsumerStoppedError):
+            if not self.app.should_stop and not fetcher.should_stop:
+                self.app.fail("the consumer was stopped from outside")
+        except ProduceError:
+            pass  # the process is ending already
+        except Exception as exc:  # noqa: BLE001 - whatever it is, without delivery the process is useless
+            self.app.fail(f"fetching failed: {exc!r}", exc)
+
+    async def _deliver_next(self) -> None:
+        await self.app.producer.room()
+        self._wake.clear()
+        wanted = self._wanted()
+        if not wanted:
+            await self._wait_for(self._wake, _POLL_S)
+            return
+        epoch = self._epoch  # no await between here and the fetch: see rule 1
+        poll_s = _POLL_S if len(wanted) == len(self.assigned) else _PARTIAL_POLL_S
+        self._fetch = asyncio.ensure_future(self.thread.run(self.thread.fetch(set(wanted), poll_s)))
+        try:
+            runs = await asyncio.shield(self._fetch)
+        except asyncio.CancelledError:
+            if self._fetch.cancelled():
+                return  # the sources were closed
+            self._fetch.cancel()
+            raise
+        work = deque((self.assigned[TP(*tp)], records, 0) for tp, records in runs.items() if epoch == self._epoch)
+        chunk = self.app.settings.chunk
+        while work and epoch == self._epoch:
+            assignment, records, begin = work.popleft()
+            end = begin + chunk
+            self._deliver(assignment, records if len(records) <= chunk else records[begin:end])
+            if end < len(records):
+                work.append((assignment, records, end))  # round robin over the partitions
+            await asyncio.sleep(0)
+
+    def _wanted(self) -> set[TP]:
+        if not self._open:
+            return set()
+        limit = self.app.settings.max_pending_records
+        return {tp for tp, assignment in self.assigned.items() if assignment.tracker.pending_records < limit}
+
+    def _deliver(self, assignment: Assignment, records: Sequence[Any]) -> None:
+        (channel,) = cast(Any, self.app.topics)._tp_index[assignment.tp]
+        self.app.monitor.stream_inbound_time[assignment.tp] = time.monotonic()
+        cast(Any, channel).queue.force_put_nowait(Batch(assignment, records))
+
+    def on_batch_started(self, batch: Batch) -> None:
+        """The stream's side: an agent has it now."""
+        self._in_flight.add(batch)
+
+    def on_batch_done(self, batch: Batch, advanced: bool) -> None:
+        """The batch's side: the last reference is gone."""
+        self._in_flight.discard(batch)
+        self._progress.set()
+        if advanced:
+            self._wake.set()
+
+    # -- commits
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit the contiguous done prefix of every partition. True when something was committed."""
+        async with self._commit_lock:
+            points = {
+                tp: point
+                for tp, assignment in self.assigned.items()
+                if (point := assignment.tracker.commit_point()) is not None
+            }
+            if not points or self.app.failure is not None:
+                return False
+            await self.app.producer.flush()
+            if self.app.failure is not None:
+                return False
+            return await self._commit_points(points)
+
+    async def _commit_points(self, points: Mapping[TP, int]) -> bool:
+        assignments = {tp: self.assigned[tp] for tp in points if tp in self.assigned}
+        try:
+            await self.thread.run(self.thread.commit_offsets({tp: points[tp] for tp in assignments}))
+        except (CommitFailedError, IllegalStateError) as exc:
+            self.log.info("Not committed, the partitions are being taken away: %s", exc)
+            return False
+        except (KafkaError, ConsumerNotStarted) as exc:
+            self.log.warning("Not committed, will be tried again: %r", exc)
+            return False
+        for tp, assignment in assignments.items():
+            assignment.tracker.committed = points[tp]
+            self.app.observer.on_commit(tp, points[tp])
+        self.app.monitor.on_tp_commit(cast(Any, points))
+        return True
+
+    async def wait_empty(self) -> None:
+        """Wait for the batches that agents have begun, up to the deadline, then flush and commit."""
+        settings = self.app.settings
+        stopping = self.app.should_stop
+        limit_s = settings.shutdown_timeout_s * _STOP_DEADLINE_SHARE if stopping else settings.revoke_deadline_s
+        deadline_s = time.monotonic() + limit_s
+        while self._in_flight and self.app.failure is None:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                self.log.warning("%s batches did not end in time; they will be redelivered", len(self._in_flight))
+                break
+            self._progress.clear()
+            await self._wait_for(self._progress, left_s)
+        try:
+            async with asyncio.timeout(max(1.0, deadline_s - time.monotonic())):
+                await self.commit()
+        except TimeoutError:
+            self.log.warning("The last offsets could not be committed in time; their records will be redelivered")
+        except ProduceError:
+            pass  # the process is ending already
+        if stopping:
+            self._forget()
+            self._drained.set()
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        interval_s = self.app.settings.commit_interval_s
+        while not self.should_stop:
+            await self.sleep(interval_s)
+            if not self.app.rebalancing and not self.should_stop:
+                try:
+                    await self.commit()
+                except ProduceError:
+                    return  # the process is ending already
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """Not used: see watch."""
+
+    async def on_task_error(self, exc: BaseException) -> None:
+        """Not used: an agent that raises ends the process."""
+
+    async def _wait_for(self, event: asyncio.Event, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            pass
+
+    def lag(self) -> Iterable[tuple[TP, int]]:
+        """Records of each source that are not done: delivered and pending, or not read yet as far as is known."""
+        for tp, assignment in self.assigned.items():
+            tracker = assignment.tracker
+            read_to, end = self.thread.progress(tp)
+            if read_to is None or end is None:
+                continue
+            unread = max(0, end - read_to)
+            yield tp, unread + tracker.pending_records

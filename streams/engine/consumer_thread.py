@@ -1,0 +1,124 @@
+"""The thread that owns the group membership: it keeps heartbeating while the event loop computes.
+
+Calls into it go straight to its loop; Faust's method queue has two workers only, and a long fetch holds one.
+"""
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiokafka
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+
+if TYPE_CHECKING:
+    from streams.engine.app import EngineApp
+
+_T = TypeVar("_T")
+_NEVER_MS = 2**31 - 1
+
+
+class EngineConsumerThread(driver.AIOKafkaConsumerThread):
+    app: EngineApp
+    heartbeat_s: float | None = None
+    """When the last answered heartbeat (or join) was sent, monotonic; None before the first join."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        settings = self.app.settings
+        self._assignor = self.app.assignor
+        return aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=settings.bootstrap,
+            client_id=self.app.conf.broker_client_id,
+            group_id=settings.app_id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # back-pressure may pause for long: liveness is the engine's own stall detection
+            max_poll_interval_ms=_NEVER_MS,
+            fetch_max_wait_ms=int(settings.fetch_max_wait_s * 1000),
+            fetch_max_bytes=settings.fetch_max_bytes,
+            max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
+            request_timeout_ms=int(settings.request_timeout_s * 1000),
+            session_timeout_ms=int(settings.session_timeout_s * 1000),
+            rebalance_timeout_ms=int(settings.rebalance_timeout_s * 1000),
+            heartbeat_interval_ms=int(settings.heartbeat_interval_s * 1000),
+            **settings.security,
+        )
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        do_heartbeat = coordinator._do_heartbeat
+
+        async def timed_heartbeat() -> bool:
+            sent_s = time.monotonic()
+            answered: bool = await do_heartbeat()
+            if answered:
+                self.heartbeat_s = sent_s
+            return answered
+
+        coordinator._do_heartbeat = timed_heartbeat
+
+    async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on the thread's loop and wait for it here; cancelling here cancels it there."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+
+    @property
+    def membership_lost(self) -> bool:
+        """The group has forgotten us: what it took away may have a new owner already."""
+        coordinator = self._ensure_consumer()._coordinator
+        return bool(coordinator.generation == driver.DEFAULT_GENERATION_ID or not coordinator.member_id)
+
+    @property
+    def dead(self) -> str | None:
+        """Which background task of the driver has ended, if any; it never restarts them."""
+        consumer = self._ensure_consumer()
+        if consumer._closed:
+            return None
+        if consumer._coordinator._coordination_task.done():
+            return "group membership"
+        if consumer._fetcher._fetch_task.done():
+            return "fetching"
+        return None
+
+    async def fetch(self, tps: set[Any], timeout_s: float) -> Mapping[Any, Sequence[Any]]:
+        """What has been fetched of `tps`, whole runs; waits up to `timeout_s` for the first."""
+        consumer = self._ensure_consumer()
+        with consumer._subscription.fetch_context():
+            runs: Mapping[Any, Sequence[Any]] = await consumer._fetcher.fetched_records(tps, timeout=timeout_s)
+        return runs
+
+    def progress(self, tp: Any) -> tuple[int | None, int | None]:
+        """(next offset to be read, end of the log), each None while unknown. Any thread may ask."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None or TopicPartition(*tp) not in assignment.tps:
+            return None, None
+        state = assignment.state_value(TopicPartition(*tp))
+        return state._position, state.highwater
+
+    async def stop_fetching(self, tps: set[Any]) -> None:
+        """Changelogs are part of the assignment, but nobody reads them here."""
+        consumer = self._ensure_consumer()
+        consumer.pause(*(TopicPartition(*tp) for tp in tps if TopicPartition(*tp) in consumer.assignment()))
+
+    async def seek_to_commits(self, tps: Sequence[Any]) -> dict[Any, int | None]:
+        """Position `tps` at their committed offsets; returns these (None: at the beginning)."""
+        consumer = self._ensure_consumer()
+        committed = {tp: await consumer.committed(TopicPartition(*tp)) for tp in tps}
+        beginning = [TopicPartition(*tp) for tp, offset in committed.items() if offset is None]
+        if beginning:
+            await consumer.seek_to_beginning(*beginning)
+        for tp, offset in committed.items():
+            if offset is not None:
+                consumer.seek(TopicPartition(*tp), offset)
+        return committed
+
+    async def commit_offsets(self, offsets: Mapping[Any, int]) -> None:
+        """Raises aiokafka's CommitFailedError or IllegalStateError when the partitions are not ours any more."""
+        consumer = self._ensure_consumer()
+        await consumer.commit({TopicPartition(*tp): OffsetAndMetadata(at, "") for tp, at in offsets.items()})

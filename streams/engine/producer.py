@@ -1,0 +1,195 @@
+"""The producer: one open record batch per (topic, partition), acknowledged as a whole.
+
+Rules:
+1. `emit` is synchronous and cheap. The record joins the partition's open batch; the driver takes the batch when
+   the broker is free (one request per broker is in flight), so an idle pipeline has low latency and a loaded one
+   large batches. One record batch per partition is in flight, in order, with or without idempotence.
+2. `flush` returns when everything emitted before it is acknowledged, or raises.
+3. The first failure is final: the process ends, nothing is emitted or committed after it.
+4. A record that is too large is refused before anything happened.
+"""
+# The engine drives the accumulator of aiokafka directly.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from aiokafka.structs import TopicPartition
+from faust.transport.drivers import aiokafka as driver
+
+from streams.engine.errors import ProduceError, RecordTooLarge
+from streams.engine.tickets import Ticket, acked
+
+if TYPE_CHECKING:
+    from streams.engine.app import EngineApp
+
+Headers = list[tuple[str, bytes]]
+NO_HEADERS: Headers = []
+
+_HEADER_OVERHEAD_BYTES = 10
+
+
+class _OpenBatch:
+    """A record batch that still grows. `message_batch` is None while the topic's metadata are fetched."""
+
+    __slots__ = ("append", "builder", "count", "created_s", "message_batch", "ticket", "tp")
+
+    def __init__(self, tp: TopicPartition, builder: Any) -> None:
+        self.tp = tp
+        self.builder = builder
+        self.append = builder._builder.append
+        self.count = 0
+        self.message_batch: Any = None
+        self.ticket = Ticket()
+        self.created_s = time.monotonic()
+
+
+class EngineProducer(driver.Producer):
+    """Faust's producer with `emit`."""
+
+    app: EngineApp
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings = self.app.settings
+        self._max_record = settings.max_record_bytes
+        self._max_unacked = settings.max_unacked_records
+        self._open: dict[tuple[str, int], _OpenBatch] = {}
+        self._unacked: dict[Ticket, _OpenBatch] = {}
+        self._unknown: dict[str, deque[_OpenBatch]] = {}  # topics whose metadata are being fetched
+        self._metadata_tasks: set[asyncio.Task[None]] = set()
+        self._known: set[str] = set()
+        self._unacked_records = 0
+        self._ebb = asyncio.Event()
+        self.error: ProduceError | None = None
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        settings = self.app.settings
+        return {
+            "acks": "all",
+            "enable_idempotence": not settings.embedded,
+            "linger_ms": settings.linger_s * 1000,
+            "max_batch_size": settings.batch_bytes,
+            "max_request_size": settings.max_record_bytes + 4096,
+            "compression_type": settings.compression,
+            "request_timeout_ms": int(settings.request_timeout_s * 1000),
+            **settings.security,
+        }
+
+    def emit(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
+    ) -> Ticket:
+        """Add one record to the partition's open batch.
+
+        Raises RecordTooLarge (the caller's business), ProduceError (the process is ending), or ValueError for
+        a partition that does not exist.
+        """
+        size = (len(key) if key is not None else 0) + (len(value) if value is not None else 0)
+        if headers:
+            size += sum(len(name) + len(data) + _HEADER_OVERHEAD_BYTES for name, data in headers)
+        if size > self._max_record:
+            raise RecordTooLarge(topic, size, self._max_record)
+        batch = self._open.get((topic, partition))
+        if batch is None or (batch.message_batch is not None and batch.message_batch._retry_count):
+            batch = self._begin(topic, partition)  # none yet, or the driver has taken it
+        count = batch.count
+        if batch.append(count, None, key, value, headers) is None:
+            batch.builder.close()  # full: the driver need not wait for the linger
+            batch = self._begin(topic, partition)
+            count = 0
+            batch.append(0, None, key, value, headers)
+        batch.count = batch.builder._relative_offset = count + 1
+        self._unacked_records += 1
+        return batch.ticket
+
+    def _begin(self, topic: str, partition: int) -> _OpenBatch:
+        if self.error is not None:
+            raise self.error
+        producer = cast(Any, self._ensure_producer())
+        batch = _OpenBatch(TopicPartition(topic, partition), producer.create_batch())
+        if topic in self._known:
+            self._hand_over(batch)
+        elif topic in self._unknown:
+            self._unknown[topic].append(batch)
+        else:
+            self._unknown[topic] = deque([batch])
+            task = asyncio.get_running_loop().create_task(self._learn(topic))
+            self._metadata_tasks.add(task)
+            task.add_done_callback(self._metadata_tasks.discard)
+        self._open[(topic, partition)] = batch
+        self._unacked[batch.ticket] = batch
+        return batch
+
+    def _hand_over(self, batch: _OpenBatch) -> None:
+        """Put the batch, still open, into the driver's queue; it is closed when it is taken."""
+        producer = cast(Any, self._ensure_producer())
+        partitions = producer.client.cluster.partitions_for_topic(batch.tp.topic)
+        if partitions is not None and batch.tp.partition not in partitions:
+            raise ValueError(f"topic {batch.tp.topic} has no partition {batch.tp.partition}")
+        batch.message_batch = producer._message_accumulator._append_batch(batch.builder, batch.tp)
+        batch.message_batch.future.add_done_callback(partial(self._on_done, batch))
+
+    async def _learn(self, topic: str) -> None:
+        """Wait for the topic's metadata, then hand over what was collected meanwhile, in order."""
+        try:
+            async with asyncio.timeout(self.app.settings.request_timeout_s):
+                await cast(Any, self._ensure_producer()).client._wait_on_metadata(topic)
+            self._known.add(topic)
+            for batch in self._unknown.pop(topic):
+                self._hand_over(batch)
+        except Exception as exc:  # noqa: BLE001 - any failure to produce ends the process
+            self._fail(topic, exc)
+
+    def _on_done(self, batch: _OpenBatch, future: asyncio.Future[Any]) -> None:
+        self._unacked.pop(batch.ticket, None)
+        self._unacked_records -= batch.count
+        if self._unacked_records <= self._max_unacked:
+            self._ebb.set()
+        key = (batch.tp.topic, batch.tp.partition)
+        if self._open.get(key) is batch:
+            del self._open[key]
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            self._fail(batch.tp.topic, error)
+            batch.ticket.resolve(None, 0, self.error)
+            return
+        base_offset = future.result().offset
+        batch.ticket.resolve(base_offset if base_offset >= 0 else None, batch.count)
+
+    def _fail(self, topic: str, cause: BaseException) -> None:
+        if self.error is None:
+            self.error = ProduceError(f"a record batch for {topic} was not acknowledged: {cause!r}")
+            self.error.__cause__ = cause
+            self.app.observer.on_produce_error(topic, cause)
+            self.app.fail(str(self.error))
+        self._ebb.set()
+
+    @property
+    def oldest_unacked_s(self) -> float:
+        """Age of the oldest record batch that is not acknowledged; 0 when there is none."""
+        oldest = next(iter(self._unacked.values()), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest.created_s
+
+    def check_delivery_timeout(self) -> None:
+        """Fail when a record batch has been waiting longer than `delivery_timeout_s`."""
+        oldest = next(iter(self._unacked.values()), None)
+        if oldest is not None and self.oldest_unacked_s > self.app.settings.delivery_timeout_s:
+            self._fail(oldest.tp.topic, TimeoutError(f"no acknowledgement for {self.oldest_unacked_s:.0f} s"))
+
+    async def room(self) -> None:
+        """Back-pressure: wait until fewer than `max_unacked_records` are unacknowledged."""
+        while self._unacked_records > self._max_unacked and self.error is None:
+            self._ebb.clear()
+            await self._ebb.wait()
+
+    async def flush(self) -> None:
+        """Everything emitted before this call is acknowledged, or ProduceError is raised."""
+        if self.error is not None:
+            raise self.error
+        await acked(list(self._unacked))

@@ -1,0 +1,62 @@
+"""Tickets: the promise that a record will be acknowledged, one object for all records of a record batch.
+
+Rules:
+1. A ticket resolves once; whoever waits for it may be cancelled without harm to the others.
+2. A ticket that fails means that the process is ending. Nobody needs to handle it, only not to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+from streams.engine.errors import ProduceError
+
+
+class Ticket:
+    """Await it to know that the record is on all in-sync replicas; raises ProduceError otherwise."""
+
+    __slots__ = ("_callbacks", "base_offset", "done", "error", "records")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.error: ProduceError | None = None
+        self.base_offset: int | None = None
+        """Offset of the first record of the record batch, when the broker told it."""
+        self.records = 0
+        """Number of records in the record batch, known when it is done."""
+        self._callbacks: list[Callable[[Ticket], None]] = []
+
+    def add_done_callback(self, callback: Callable[[Ticket], None]) -> None:
+        """Called once, also when the ticket fails; at once when it is done already."""
+        if self.done:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
+
+    def resolve(self, base_offset: int | None, records: int, error: ProduceError | None = None) -> None:
+        """The producer's side."""
+        if self.done:
+            return
+        self.done = True
+        self.base_offset = base_offset
+        self.records = records
+        self.error = error
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if not self.done:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._callbacks.append(lambda _: None if waiter.done() else waiter.set_result(None))
+            yield from waiter.__await__()
+        if self.error is not None:
+            raise self.error
+
+
+async def acked(tickets: Iterable[Ticket]) -> None:
+    """Wait until all of them are acknowledged; repeats cost nothing. Raises the first ProduceError."""
+    for ticket in dict.fromkeys(tickets):
+        await ticket
