@@ -249,10 +249,10 @@ class ContainerKafka:
         """Start the container and wait until it answers; raises KafkaNotAvailable."""
         from testcontainers.core.container import DockerContainer
 
-        container = DockerContainer(_IMAGE).with_bind_ports(9092, self._port)
-        for name, value in self._environment().items():
-            container = container.with_env(name, value)
         try:
+            container = DockerContainer(_IMAGE).with_bind_ports(9092, self._port)
+            for name, value in self._environment().items():
+                container = container.with_env(name, value)
             container.start()
         except Exception as exc:
             raise KafkaNotAvailable(f"the Docker engine could not start {_IMAGE}: {exc}") from exc
