@@ -64,7 +64,12 @@ NAMED_SECTIONS: Mapping[str, type] = MappingProxyType(
 _PREFIX = "STREAMS_"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _TENANT = re.compile(r"[^\s./]{1,128}")
-_EMBEDDED_DEFAULTS = {"partitions": 4, "replication_factor": 1, "min_insync_replicas": 1}
+_EMBEDDED_DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "kafka": {"partitions": 4, "replication_factor": 1, "min_insync_replicas": 1},
+        "worker": {"session_timeout_s": 6},  # the embedded broker holds a join for half of it
+    }
+)
 _GENERIC_KEYS = frozenset(item.name for item in fields(ProviderSettings)) - {"name", "options"}
 
 
@@ -173,11 +178,9 @@ def _settings(table: dict[str, Any], place: Place, reader: Reader) -> Settings:
             raise SettingsError(f"{place.source}: [{name}] is not a known section{suggestion(name, known)}")
         if not isinstance(content, Mapping):
             raise SettingsError(f"{place.source}: {name} must be a section: [{name}]")
-    kafka = dict(table.get("kafka", {}))
-    if kafka.get("profile") == "embedded":
-        kafka = _EMBEDDED_DEFAULTS | kafka
+    defaults = _EMBEDDED_DEFAULTS if table.get("kafka", {}).get("profile") == "embedded" else {}
     sections: dict[str, Any] = {
-        name: reader.table(cls, kafka if name == "kafka" else table.get(name, {}), place.at(name))
+        name: reader.table(cls, {**defaults.get(name, {}), **table.get(name, {})}, place.at(name))
         for name, cls in PLAIN_SECTIONS.items()
     }
     settings = Settings(

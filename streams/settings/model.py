@@ -20,6 +20,8 @@ from streams.core.message import OnUncertain
 from streams.settings.keys import key, required
 from streams.settings.secret import Secret
 
+PROVIDER_TYPES = ("mailgun", "ses", "smtp", "directmail")
+
 MAX_PROVIDERS = 16
 """Providers are metric labels and each has a circuit breaker: their number is bounded."""
 
@@ -159,7 +161,6 @@ class IngressSettings:
     retry_after_s: int = key(30, "`Retry-After` of a 503.", least=1, most=3600)
     drain_timeout_s: float = key(20.0, "How long requests under way may take at shutdown.", least=0, most=600)
     confirm_subscriptions: bool = key(True, "Confirm SNS subscriptions to allowed topics by ourselves.")
-    sns_endpoint: str = key("", "Another SNS endpoint than Amazon's (the sandbox).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +177,10 @@ class ProviderSettings:
     concurrency: int = key(8, "Calls under way at once, per worker and priority.", least=1, most=1024)
     batch_size: int = key(0, "Recipients per call; 0 for as many as the provider takes.", least=0, most=1000)
     deadline_s: float = key(30.0, "Total time of one call.", least=0.5, most=300)
-    visibility_delay_s: float = key(
-        1800.0,
-        "How long the provider may take to show a message it accepted; before that, absence proves nothing.",
+    visibility_delay_s: float | None = key(
+        None,
+        "How long the provider may take to show a message it accepted (before that, absence proves nothing); "
+        "by default what is known of its type.",
         least=0,
     )
     options: Mapping[str, Any] = field(default_factory=dict, metadata={"hidden": True})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from streams.core.message import Stream
-from streams.settings.model import Profile, Settings
+from streams.settings.model import PROVIDER_TYPES, Profile, Settings
 from streams.settings.read import suggestion
 from streams.settings.secret import SettingsError
 
@@ -23,6 +23,7 @@ def check(settings: Settings, source: str) -> None:
 
 def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from _kafka(settings)
+    yield from _providers(settings)
     yield from _routing(settings)
     yield from _tenants(settings)
     yield from _retries(settings)
@@ -49,6 +50,15 @@ def _kafka(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "[kafka] address_secret", "must not be longer than 64 bytes"
     if kafka.profile is Profile.EMBEDDED and kafka.replication_factor != 1:
         yield "[kafka] replication_factor", "must be 1 with the embedded broker"
+
+
+def _providers(settings: Settings) -> Iterator[tuple[str, str]]:
+    for provider in settings.providers.values():
+        if provider.type not in PROVIDER_TYPES:
+            close = suggestion(provider.type, dict.fromkeys(PROVIDER_TYPES))
+            yield f"[providers.{provider.name}] type", f"must be one of {', '.join(PROVIDER_TYPES)}{close}"
+        if provider.name in PROVIDER_TYPES and provider.name != provider.type:
+            yield f"[providers.{provider.name}]", f"is of type {provider.type}: do not name it after another type"
 
 
 def _routing(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -113,7 +123,6 @@ def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
     urls = {
         "[kafka] schema_registry": settings.kafka.schema_registry,
         "[ingress] public_url": settings.ingress.public_url,
-        "[ingress] sns_endpoint": settings.ingress.sns_endpoint,
         "[tracking] public_url": settings.tracking.public_url,
     }
     for where, url in urls.items():

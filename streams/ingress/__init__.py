@@ -1,0 +1,13 @@
+"""The ingress: takes webhooks, stores them in Kafka, and answers exactly what the contract's table says.
+
+``server`` decides about one request, ``body`` reads it, ``answers`` holds the statuses, ``certificates`` fetches what
+adapters need, ``producer`` writes to Kafka, ``serve`` is the process.
+"""
+
+from __future__ import annotations
+
+from streams.ingress.producer import KafkaProducer, Unavailable, WebhookProducer
+from streams.ingress.serve import PortTaken, listen, running, serve
+from streams.ingress.server import Ingress
+
+__all__ = ["Ingress", "KafkaProducer", "PortTaken", "Unavailable", "WebhookProducer", "listen", "running", "serve"]

@@ -1,0 +1,181 @@
+"""Writes webhooks to Kafka and tells asyncio when all in-sync replicas have them.
+
+Rules:
+
+1. A record is stored when Kafka's delivery report says so; whatever else happens is :class:`Unavailable`. A record that
+   is reported late may still be stored: the provider's repeat of it is decided behind the ingress.
+2. One thread polls librdkafka; it hands each round's reports to the event loop in one call.
+3. What waits is bounded, in records and in bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from streams.settings import IngressSettings, KafkaSettings, Profile, librdkafka_options
+
+_POLL_S = 0.1
+_READY_TIMEOUT_S = 2.0
+_QUEUE_KBYTES = 32 * 1024
+
+Headers = list[tuple[str, str | bytes | None]]
+
+log = logging.getLogger(__name__)
+
+
+class Unavailable(Exception):
+    """Kafka did not take the record in time, or cannot: the sender must keep it."""
+
+
+class WebhookProducer(Protocol):
+    """What the ingress needs of a producer."""
+
+    async def send(self, topic: str, key: bytes, value: bytes, headers: Headers) -> None:
+        """Return when all in-sync replicas have the record; raises :class:`Unavailable`."""
+
+    async def ready(self) -> str:
+        """Empty if Kafka answers now, else why not."""
+
+    @property
+    def broken(self) -> str:
+        """Empty, or why this producer will never work again: the process must be replaced."""
+
+
+class KafkaProducer:
+    """An idempotent producer (where the broker knows it) for one event loop. Create, `start`, `send`…, `stop`."""
+
+    def __init__(self, kafka: KafkaSettings, ingress: IngressSettings) -> None:
+        self._options = producer_options(kafka, ingress)
+        self._max_pending = ingress.max_pending
+        self._pending = 0
+        self._broken = ""
+        self._producer: Producer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._reports: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
+
+    @property
+    def pending(self) -> int:
+        """Records that wait for their delivery report."""
+        return self._pending
+
+    @property
+    def broken(self) -> str:
+        return self._broken
+
+    def start(self) -> None:
+        """Begin, on the running event loop. Does not wait for a broker."""
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer({**self._options, "error_cb": self._on_error}, logger=log)
+        self._thread = threading.Thread(target=self._poll, args=(self._producer, self._loop), daemon=True)
+        self._thread.start()
+
+    async def send(self, topic: str, key: bytes, value: bytes, headers: Headers) -> None:
+        """Return when all in-sync replicas have the record; raises :class:`Unavailable`."""
+        if self._producer is None or self._loop is None:
+            raise Unavailable("the producer is not running")
+        if self._pending >= self._max_pending:
+            raise Unavailable(f"{self._pending} records are waiting for Kafka already")
+        stored = self._loop.create_future()
+        report = _Report(self._reports, stored)
+        try:
+            self._producer.produce(topic, value, key or None, headers=headers, on_delivery=report)
+        except BufferError as exc:
+            raise Unavailable("the queue to Kafka is full") from exc
+        except KafkaException as exc:
+            raise Unavailable(f"Kafka refused the record: {exc}") from exc
+        self._pending += 1
+        await stored
+
+    async def ready(self) -> str:
+        """Empty if Kafka answers now, else why not."""
+        producer, loop = self._producer, self._loop
+        if producer is None or loop is None:
+            return "the producer is not running"
+        try:
+            await loop.run_in_executor(None, lambda: producer.list_topics(timeout=_READY_TIMEOUT_S))
+        except KafkaException as exc:
+            return f"Kafka does not answer: {exc.args[0].str()}"
+        return self._broken
+
+    async def stop(self, timeout_s: float) -> None:
+        """Wait for what is under way, at most so long; what is still open then fails with :class:`Unavailable`."""
+        producer, loop, thread = self._producer, self._loop, self._thread
+        if producer is None or loop is None or thread is None:
+            return
+        self._producer = None  # nothing new from here on
+        if await loop.run_in_executor(None, producer.flush, timeout_s):
+            producer.purge()
+            await loop.run_in_executor(None, producer.flush, 1.0)
+        self._stopping.set()
+        await loop.run_in_executor(None, thread.join)
+        self._settle()
+
+    def _poll(self, producer: Producer, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._stopping.is_set():
+            producer.poll(_POLL_S)
+            if self._reports:
+                try:
+                    loop.call_soon_threadsafe(self._settle)
+                except RuntimeError:
+                    return  # the loop is closed: nobody waits any more
+
+    def _settle(self) -> None:
+        reports = self._reports
+        while reports:
+            stored, error = reports.popleft()
+            self._pending -= 1
+            if stored.done():
+                continue  # whoever waited has been cancelled
+            if error is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(Unavailable(f"Kafka did not store the record: {error.str()}"))
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Called by the polling thread. All but fatal errors pass by themselves, and readiness shows them."""
+        if error.fatal():
+            self._broken = error.str()
+            log.error("the producer has failed for good: %s", error.str())
+        else:
+            log.warning("kafka: %s", error.str())
+
+
+class _Report:
+    """Takes one record's delivery report on the polling thread."""
+
+    __slots__ = ("_reports", "_stored")
+
+    def __init__(
+        self, reports: deque[tuple[asyncio.Future[None], KafkaError | None]], stored: asyncio.Future[None]
+    ) -> None:
+        self._reports = reports
+        self._stored = stored
+
+    def __call__(self, error: KafkaError | None, record: object) -> None:
+        self._reports.append((self._stored, error))
+
+
+def producer_options(kafka: KafkaSettings, ingress: IngressSettings) -> dict[str, Any]:
+    """librdkafka's settings. The embedded broker knows no idempotent producer: a retry there may store twice."""
+    return {
+        "linger.ms": 2,
+        **librdkafka_options(kafka),
+        "acks": "all",
+        "enable.idempotence": kafka.profile is not Profile.EMBEDDED,
+        "message.timeout.ms": int(ingress.produce_timeout_s * 1000),
+        "request.timeout.ms": max(1000, int(ingress.produce_timeout_s * 500)),
+        "socket.connection.setup.timeout.ms": max(1000, int(ingress.produce_timeout_s * 500)),
+        "reconnect.backoff.max.ms": 1000,
+        "allow.auto.create.topics": False,
+        "queue.buffering.max.messages": ingress.max_pending,
+        "queue.buffering.max.kbytes": _QUEUE_KBYTES,
+        "message.max.bytes": ingress.max_body_bytes + 65_536,
+    }

@@ -1,0 +1,31 @@
+"""Prometheus series: the catalogue, cheap counters, and what a scrape sees.
+
+metrics = Metrics()                                   # one per process
+metrics.requests.at("bulk", "accepted").inc(1000)
+content_type, body = exposition(metrics.registry, accept)
+"""
+
+from __future__ import annotations
+
+from streams.metrics.catalogue import CATALOGUE, OTHER, PREFIX, Kind, Label, Series
+from streams.metrics.families import Count, Distribution, Family, Level
+from streams.metrics.observers import DispatchMetrics, EngineMetrics, watch_event_loop
+from streams.metrics.registry import Metrics, exposition
+
+__all__ = [
+    "CATALOGUE",
+    "OTHER",
+    "PREFIX",
+    "Count",
+    "DispatchMetrics",
+    "Distribution",
+    "EngineMetrics",
+    "Family",
+    "Kind",
+    "Label",
+    "Level",
+    "Metrics",
+    "Series",
+    "exposition",
+    "watch_event_loop",
+]
