@@ -119,7 +119,7 @@ _FULL = Classification(_K.MAILBOX_FULL, _B.SOFT)
 _TOO_LARGE = Classification(_K.MESSAGE_TOO_LARGE, _B.SOFT)
 _RATE = Classification(_K.RATE_LIMITED, _B.SOFT)
 _RATE_BLOCK = Classification(_K.RATE_LIMITED, _B.BLOCK)
-_GREYLIST = Classification(_K.GREYLISTED, _B.SOFT)
+_GREYLIST = Classification(_K.GREYLISTED, _B.BLOCK)
 _SPAM = Classification(_K.SPAM, _B.BLOCK)
 _REPUTATION = Classification(_K.REPUTATION, _B.BLOCK)
 _AUTHENTICATION = Classification(_K.AUTHENTICATION, _B.BLOCK)
@@ -229,23 +229,41 @@ _WORDS: tuple[tuple[re.Pattern[str], Classification], ...] = (
     (_words(r"\bSC-001\b"), _SPAM),
     (_words(r"\b(SC-00[2-4]|DY-00\d|OU-00\d)\b|\bS31[45]0\b"), _REPUTATION),
     (_words(r"greylist|graylist"), _GREYLIST),
-    (_words(r"too old|delivery time expired|message expired|retry (timeout|time) exceeded|retries exhausted"), _EXPIRED),
+    (
+        _words(r"too old|delivery time expired|message expired|retry (timeout|time) exceeded|retries exhausted"),
+        _EXPIRED,
+    ),
     (_words(r"virus|malware|security (issue|threat)|executable|attachment type"), _CONTENT),
-    (_words(r"\bdmarc\b|\bspf\b|\bdkim\b|unauthenticated|sender authentication|authentication policy"), _AUTHENTICATION),
-    (_words(r"black ?list|block ?list|spamhaus|barracuda|\bdnsbl\b|\brbl\b|blocked using|reputation|banned"), _REPUTATION),
+    (
+        _words(r"\bdmarc\b|\bspf\b|\bdkim\b|unauthenticated|sender authentication|authentication policy"),
+        _AUTHENTICATION,
+    ),
+    (
+        _words(r"black ?list|block ?list|spamhaus|barracuda|\bdnsbl\b|\brbl\b|blocked using|reputation|banned"),
+        _REPUTATION,
+    ),
     (_words(r"\bspam|unsolicited|\bjunk\b|content rejected|nature of the content"), _SPAM),
     (_words(r"unusual rate|rate.?limit|too quickly|too many (connections|messages|recipients)|throttl"), _RATE),
     (_words(r"concurren\w+ (connection|limit)|relay limit|sending limit|daily quota"), _RATE),
-    (_words(r"domain (name )?(not found|does ?n[o']t exist|unknown)|find recipient domain|null mx|nxdomain"), _NO_DOMAIN),
+    (
+        _words(r"domain.{0,20}(not found|n[o']t exist|unknown)|recipient domain|null mx|nxdomain"),
+        _NO_DOMAIN,
+    ),
     (_words(r"host (or domain name )?not found|unrouteable (domain|mail domain)|does ?n[o']t accept mail"), _NO_DOMAIN),
     (_words(r"too (large|big)|size limit|exceeds.{0,30}message size|message size exceed"), _TOO_LARGE),
     (_words(r"mailbox (is )?full|over ?quota|quota ?exceeded|exceeded.{0,20}quota|out of storage|storage"), _FULL),
     (_words(r"inactive|(account|mailbox|user|address).{0,20}(disabled|suspended|deactivated|closed)"), _DISABLED),
     (_words(r"(user|recipient|address|mailbox|account) (is )?unknown|unknown (user|recipient|address)"), _NO_MAILBOX),
-    (_words(r"no such (user|recipient|mailbox|address|person)|no mailbox|not (a )?(valid|known) (user|mailbox)"), _NO_MAILBOX),
+    (
+        _words(r"no such (user|recipient|mailbox|address|person)|no mailbox|not (a )?(valid|known) (user|mailbox)"),
+        _NO_MAILBOX,
+    ),
     (_words(r"(user|recipient|address|mailbox|account).{0,40}(not found|not exist|n't exist)"), _NO_MAILBOX),
     (_words(r"invalid (recipient|mailbox|user)|not a valid RFC|recipient address rejected: undeliv"), _NO_MAILBOX),
     (_words(r"relay(ing)? (access )?denied|policy|not authori[sz]ed|access denied|rejected by|prohibited"), _POLICY),
-    (_words(r"connection (refused|timed out|lost|reset)|no route|timed? ?out|could not connect|lost connection"), _NETWORK),
+    (
+        _words(r"connection (refused|timed out|lost|reset)|no route|timed? ?out|could not connect|lost connection"),
+        _NETWORK,
+    ),
     (_words(r"temporarily unavailable|try (again )?later|service unavailable|resources"), _NETWORK),
 )

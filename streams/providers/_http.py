@@ -1,0 +1,164 @@
+"""The one place where bytes travel to HTTP providers, and where the network's failures become values.
+
+Rules:
+
+1. :class:`HttpExchange` never raises for the network's sake: an answer is :class:`HttpResponse`, anything else
+   :class:`NoResponse`.
+2. ``sent`` is False only if no byte of the request can have left: no connection was made. The transport's own names
+   are not trusted for that (it calls a connection lost after the request ``ConnectTimeout``); the cause decides.
+3. One total deadline per exchange, no redirects, no cookies, no retries, bounded answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from streams.providers.base import HttpRequest, HttpResponse, NoResponse
+
+_KEEPALIVE_S = 20.0
+_DETAIL_LIMIT = 200
+
+NOT_SENT_CAUSES: tuple[type[BaseException], ...] = (
+    aiohttp.ClientConnectorError,  # refused, unreachable, no such name, TLS
+    aiohttp.ConnectionTimeoutError,  # no connection and none free in time
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
+"""Failures of the client underneath that happen before the first byte of a request."""
+
+NOT_SENT: dict[type[Exception], bool] = {
+    httpx.ConnectError: True,
+    httpx.ConnectTimeout: True,
+    httpx.PoolTimeout: True,
+    httpx.InvalidURL: True,
+    httpx.UnsupportedProtocol: True,
+    httpx.LocalProtocolError: False,
+    httpx.RemoteProtocolError: False,
+    httpx.ProtocolError: False,
+    httpx.ReadTimeout: False,
+    httpx.WriteTimeout: False,
+    httpx.TimeoutException: False,
+    httpx.ReadError: False,
+    httpx.WriteError: False,
+    httpx.CloseError: False,
+    httpx.NetworkError: False,
+    httpx.ProxyError: False,
+    httpx.TransportError: False,
+    httpx.DecodingError: False,
+    httpx.TooManyRedirects: False,
+    httpx.RequestError: False,
+    httpx.HTTPStatusError: False,
+    httpx.HTTPError: False,
+    httpx.CookieConflict: False,
+    httpx.StreamConsumed: False,
+    httpx.StreamClosed: False,
+    httpx.ResponseNotRead: False,
+    httpx.RequestNotRead: False,
+    httpx.StreamError: False,
+}
+"""Every exception of the client: whether certainly nothing was sent (where the cause does not tell)."""
+
+_FOREIGN: tuple[type[Exception], ...] = (*NOT_SENT, aiohttp.ClientError, OSError)
+
+
+class HttpExchange:
+    """An :class:`~streams.providers.base.Exchange` over one pool, bound to the loop of its first call.
+
+    ``max_connections`` is for all hosts together; ``connect_timeout_s`` bounds waiting for a connection within the total
+    deadline; an answer above ``max_response_bytes`` is no answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 128,
+        connect_timeout_s: float = 10.0,
+        max_response_bytes: int = 8 * 1024 * 1024,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        self._limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=_KEEPALIVE_S)
+        self._connect_timeout_s = connect_timeout_s
+        self._max_response_bytes = max_response_bytes
+        self._verify = verify
+        self._client: httpx.AsyncClient | None = None
+
+    async def __call__(self, request: HttpRequest, deadline_s: float) -> HttpResponse | NoResponse:
+        """Perform one exchange within ``deadline_s`` seconds, name resolution and reading included."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._exchange(request, deadline_s)
+        except TimeoutError:
+            return NoResponse(sent=True, detail=f"no answer within {deadline_s:g} s", timeout=True)
+        except _FOREIGN as exc:
+            return translate(exc)
+
+    async def _exchange(self, request: HttpRequest, deadline_s: float) -> HttpResponse | NoResponse:
+        client = self._client or self._open()
+        wait_s = min(self._connect_timeout_s, deadline_s * 0.9)
+        built = client.build_request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            content=request.body,
+            timeout=httpx.Timeout(connect=wait_s, pool=wait_s, read=None, write=None),
+        )
+        response = await client.send(built, stream=True)
+        try:
+            body = await self._read(response)
+        finally:
+            await response.aclose()
+        if body is None:
+            return NoResponse(sent=True, detail=f"answer above {self._max_response_bytes} bytes")
+        return HttpResponse(response.status_code, {k.lower(): v for k, v in response.headers.items()}, body)
+
+    async def _read(self, response: httpx.Response) -> bytes | None:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > self._max_response_bytes:
+                return None
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _open(self) -> httpx.AsyncClient:
+        self._client = httpx.AsyncClient(
+            transport=AiohttpTransport(verify=self._verify, limits=self._limits),
+            headers={"accept": "*/*", "accept-encoding": "identity", "user-agent": "streams-mail"},
+            follow_redirects=False,
+            trust_env=False,
+        )
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close the pool; a later call opens a new one."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def translate(exc: BaseException) -> NoResponse:
+    """What a failure of the HTTP client means for the question "may it have been sent?"."""
+    cause = exc if isinstance(exc, aiohttp.ClientError) else exc.__cause__
+    if isinstance(cause, aiohttp.ClientError | OSError):
+        not_sent = isinstance(cause, NOT_SENT_CAUSES)
+    else:
+        not_sent = next((NOT_SENT[c] for c in type(exc).__mro__ if c in NOT_SENT), False)
+    timeout = isinstance(cause, TimeoutError) or (cause is None and isinstance(exc, httpx.TimeoutException))
+    detail = f"{type(cause or exc).__name__}: {cause or exc}"[:_DETAIL_LIMIT]
+    return NoResponse(sent=not not_sent, detail=detail, timeout=timeout)

@@ -1,0 +1,52 @@
+"""What a Mailgun account needs to be told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_BASE_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+
+
+def _doc(text: str) -> dict[str, str]:
+    return {"doc": text}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Keys of ``[providers.NAME]`` with ``type = "mailgun"``."""
+
+    domain: str = field(metadata=_doc("Sending domain, as it is called at Mailgun."))
+    api_key: str = field(repr=False, metadata=_doc("API key of the account, or a sending key of the domain."))
+    base_url: str = field(
+        default="https://api.mailgun.net",
+        metadata=_doc("Region of the domain: `https://api.mailgun.net` or `https://api.eu.mailgun.net`."),
+    )
+    events_key: str = field(
+        default="",
+        repr=False,
+        metadata=_doc("API key that may read events, where `api_key` may not; it settles doubtful sends."),
+    )
+    signing_keys: tuple[str, ...] = field(
+        default=(), repr=False, metadata=_doc("Webhook signing keys; two during a rotation, and a parent account's.")
+    )
+    visibility_delay_s: float = field(
+        default=1800.0, metadata=_doc("How long Mailgun may take to show a message in its events.")
+    )
+    max_webhook_age_s: float = field(
+        default=86_400.0, metadata=_doc("Oldest signature accepted; Mailgun repeats a webhook for 8 hours.")
+    )
+    track_opens: bool | None = field(
+        default=None, metadata=_doc("Default for messages that do not say; unset: the domain's.")
+    )
+    track_clicks: bool | None = field(default=None, metadata=_doc("Likewise for clicks."))
+    require_tls: bool = field(default=False, metadata=_doc("Deliver over TLS or not at all."))
+    test_mode: bool = field(default=False, metadata=_doc("Mailgun accepts (and bills) messages without sending them."))
+    gzip: bool = field(default=False, metadata=_doc("Compress requests: fewer bytes, more processor time."))
+
+    def __post_init__(self) -> None:
+        if not _DOMAIN.fullmatch(self.domain):
+            raise ValueError(f"domain must be a domain name, not {self.domain!r}")
+        if not _BASE_URL.fullmatch(self.base_url):
+            raise ValueError(f"base_url must be a scheme and a host without a path, not {self.base_url!r}")

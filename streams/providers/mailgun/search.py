@@ -1,0 +1,73 @@
+"""Asking Mailgun whether it took an attempt.
+
+Rules:
+
+1. The question is put by recipient and time; the answer counts only if an event carries our own message id and attempt.
+2. ``NotFound`` needs a complete answer: every page read, to the empty one. Anything else is ``CannotTell``.
+3. The next page is followed only on the host that was asked, for the request carries the API key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlencode, urlsplit
+
+from streams.providers._payload import epoch_ms, json_object, mapping, no_brackets, sequence, text
+from streams.providers.base import CannotTell, Exchange, Finding, Found, HttpRequest, NoResponse, NotFound, Question
+from streams.providers.mailgun.config import Config
+
+DEADLINE_S = 15.0
+MAX_PAGES = 10
+_PAGE = 300
+_MARGIN_S = 300  # their clock against ours
+
+
+async def find(config: Config, authorization: str, question: Question, exchange: Exchange, now_ms: int) -> Finding:
+    """Look through the recipient's events since the call began."""
+    query = {
+        "begin": str(question.sent_ms // 1000 - _MARGIN_S),
+        "end": str(now_ms // 1000 + _MARGIN_S),
+        "ascending": "yes",
+        "limit": str(_PAGE),
+        "recipient": question.recipient,
+    }
+    url = f"{config.base_url}/v3/{config.domain}/events?{urlencode(query)}"
+    for _ in range(MAX_PAGES):
+        request = HttpRequest("GET", url, (("authorization", authorization), ("accept", "application/json")))
+        answer = await exchange(request, DEADLINE_S)
+        if isinstance(answer, NoResponse):
+            return CannotTell(answer.detail)
+        page = json_object(answer.body) if answer.status == 200 else None
+        if page is None or not isinstance(page.get("items"), list):
+            return CannotTell(f"the events API answered {answer.status}")
+        items = sequence(page["items"])
+        if not items:
+            return NotFound()
+        found = next((item for item in items if _is_ours(mapping(item), question)), None)
+        if found is not None:
+            return _found(mapping(found), question)
+        url = text(mapping(page.get("paging")).get("next"))
+        if not _same_host(url, config.base_url):
+            return CannotTell("the next page lies elsewhere")
+    return CannotTell(f"more than {MAX_PAGES} pages of events")
+
+
+def _is_ours(event: Mapping[str, object], question: Question) -> bool:
+    variables = mapping(event.get("user-variables"))
+    return (
+        text(variables.get("message_id")) == question.message_id
+        and text(variables.get("attempt")) == str(question.attempt)
+    )
+
+
+def _found(event: Mapping[str, object], question: Question) -> Found:
+    headers = mapping(mapping(event.get("message")).get("headers"))
+    return Found(no_brackets(headers.get("message-id")), epoch_ms(event.get("timestamp")) or question.sent_ms)
+
+
+def _same_host(url: str, base_url: str) -> bool:
+    try:
+        asked, base = urlsplit(url), urlsplit(base_url)
+        return (asked.scheme, asked.netloc) == (base.scheme, base.netloc)
+    except ValueError:
+        return False

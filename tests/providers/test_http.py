@@ -1,0 +1,212 @@
+"""The HTTP edge: every failure is a value, and "not sent" is said only when it is certain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import httpx
+import pytest
+
+from streams.providers._http import NOT_SENT, HttpExchange, translate
+from streams.providers.base import HttpRequest, HttpResponse, NoResponse
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    tasks: set[asyncio.Task[None] | None] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await handler(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        running = [task for task in tasks if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def answering(answer: bytes) -> Handler:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\nbody")
+            writer.write(answer)
+            await writer.drain()
+
+    return handle
+
+
+async def post(url: str, deadline_s: float = 5.0, exchange: HttpExchange | None = None) -> HttpResponse | NoResponse:
+    async with exchange or HttpExchange(max_response_bytes=1000) as door:
+        return await door(HttpRequest("POST", url, (("x-test", "1"),), b"body"), deadline_s)
+
+
+async def test_an_answer_is_complete_with_lower_case_header_names() -> None:
+    async with serving(answering(b"HTTP/1.1 200 OK\r\nX-Thing: a\r\nContent-Length: 2\r\n\r\nhi")) as url:
+        answer = await post(url)
+    assert isinstance(answer, HttpResponse)
+    assert (answer.status, answer.headers["x-thing"], answer.body) == (200, "a", b"hi")
+
+
+async def test_connections_are_reused() -> None:
+    peers = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peers.add(writer.get_extra_info("peername"))
+        await answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")(reader, writer)
+
+    async with serving(handle) as url, HttpExchange() as exchange:
+        for _ in range(3):
+            assert isinstance(await exchange(HttpRequest("POST", url, (), b"body"), 5.0), HttpResponse)
+    assert len(peers) == 1
+
+
+async def test_redirects_are_answers_not_orders() -> None:
+    async with serving(answering(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n")) as url:
+        answer = await post(url)
+    assert isinstance(answer, HttpResponse)
+    assert answer.status == 302
+
+
+async def test_a_refused_connection_was_certainly_not_sent() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        answer = await post(f"http://127.0.0.1:{taken.getsockname()[1]}/")
+    assert isinstance(answer, NoResponse)
+    assert not answer.sent
+
+
+@pytest.mark.parametrize("url", ["http://nowhere.invalid/", "ftp://127.0.0.1/", "http://", "http://[::1/"])
+async def test_an_address_that_leads_nowhere_was_certainly_not_sent(url: str) -> None:
+    answer = await post(url)
+    assert isinstance(answer, NoResponse)
+    assert not answer.sent
+
+
+async def test_a_server_without_tls_was_certainly_not_sent_to() -> None:
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"not tls at all\r\n\r\n")
+
+    async with serving(garbage) as url:
+        answer = await post(url.replace("http:", "https:"))
+    assert isinstance(answer, NoResponse)
+    assert not answer.sent
+
+
+async def test_a_pool_without_a_free_connection_was_certainly_not_sent() -> None:
+    arrived = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+
+    async with serving(silent) as url, HttpExchange(max_connections=1, connect_timeout_s=0.2) as exchange:
+        first = asyncio.create_task(exchange(HttpRequest("POST", url, (), b"body"), 2.0))
+        await arrived.wait()
+        second = await exchange(HttpRequest("POST", url, (), b"body"), 5.0)
+        assert isinstance(second, NoResponse)
+        assert (second.sent, second.timeout) == (False, True)
+        assert (await first) == NoResponse(sent=True, detail="no answer within 2 s", timeout=True)
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"body")
+
+
+async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"body")
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    writer.transport.abort()
+
+
+async def half_an_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"body")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
+
+
+async def no_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"body")
+    writer.write(b"SSH-2.0-thing\r\n\r\n")
+
+
+async def too_much(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"body")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001)
+    await reader.read()
+
+
+async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"body")
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        writer.write(b"x" * 100)
+        await writer.drain()
+
+
+@pytest.mark.parametrize("handler", [hang_up, reset, half_an_answer, no_http, too_much, endless])
+async def test_a_call_that_ended_badly_after_the_request_may_have_been_taken(handler: Handler) -> None:
+    async with serving(handler) as url:
+        answer = await post(url)
+    assert isinstance(answer, NoResponse)
+    assert (answer.sent, answer.timeout) == (True, False)
+
+
+async def test_a_dripping_answer_ends_with_the_deadline() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with serving(drip) as url:
+        answer = await post(url, deadline_s=0.3)
+    assert answer == NoResponse(sent=True, detail="no answer within 0.3 s", timeout=True)
+
+
+async def test_cancellation_is_not_swallowed() -> None:
+    arrived = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+
+    async with serving(silent) as url:
+        task = asyncio.create_task(post(url))
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def test_every_exception_of_the_client_is_mapped() -> None:
+    exported = {getattr(httpx, name) for name in httpx.__all__}
+    exceptions = {e for e in exported if isinstance(e, type) and issubclass(e, Exception)}
+    assert exceptions == set(NOT_SENT)
+
+
+def test_the_cause_underneath_overrules_the_name_on_top() -> None:
+    lost = httpx.ConnectTimeout("")
+    lost.__cause__ = aiohttp.ServerDisconnectedError()
+    assert translate(lost).sent
+    slow = httpx.ConnectTimeout("")
+    slow.__cause__ = aiohttp.ConnectionTimeoutError()
+    assert not translate(slow).sent
+    assert not translate(httpx.ConnectTimeout("")).sent
+    assert translate(httpx.ReadTimeout("")).sent
+    assert translate(aiohttp.ClientPayloadError()).sent
