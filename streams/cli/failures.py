@@ -118,7 +118,8 @@ def retry(
     if bool(message_ids) == everything:
         raise UsageFailure("name message ids, or use --all with a filter")
     if everything:
-        attempts = {event["message_id"]: _last_attempt(event) for event in _failed(invocation, _filter(**chosen))}
+        # the attempt that failed is named, so that a message retried meanwhile is left alone
+        attempts = {event["message_id"]: event["attempt"] for event in _failed(invocation, _filter(**chosen))}
         if not attempts:
             raise Failure("no message failed that fits")
     else:
@@ -146,6 +147,7 @@ def _failed(invocation: Invocation, chosen: Filter) -> Iterator[dict[str, Any]]:
     """The last event of every message whose status, as of now, is a failure that fits; the oldest first."""
     last: dict[str, dict[str, Any]] = {}
     causes: dict[str, dict[str, Any]] = {}
+    attempts: dict[str, int] = {}
     topic = invocation.topics.name(DELIVERY_EVENTS)
     for record in invocation.kafka.read(topic, since_ms=chosen.since_ms):
         event = read_event(record.value)
@@ -153,17 +155,13 @@ def _failed(invocation: Invocation, chosen: Filter) -> Iterator[dict[str, Any]]:
             continue
         identity = event["message_id"]
         last[identity] = event
+        attempts[identity] = max(attempts.get(identity, 0), event["attempt"])
         if event["reason"]:
             causes[identity] = event
     for identity, event in sorted(last.items(), key=lambda item: int(item[1]["recorded_at"])):
-        cause = causes.get(identity, event)
-        if chosen.takes(cause | {"status": event["status"]}):
-            yield cause | {"status": event["status"]}
-
-
-def _last_attempt(event: dict[str, Any]) -> int:
-    """What the retry expects: the attempt that failed, so that a message already retried is left alone."""
-    return int(event["attempt"] or 0)
+        failure = causes.get(identity, event) | {"status": event["status"], "attempt": attempts[identity]}
+        if chosen.takes(failure):
+            yield failure
 
 
 def _checked(message_ids: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,0 +1,184 @@
+"""Commands that run something until it is done or told to stop: demo, worker, ingress, sandbox, broker, doctor, bench."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streams.cli.context import Invocation, json_option, print_json, say
+from streams.cli.failure import FAILED, Failure, UsageFailure
+
+_SES_WEBHOOK = "ses"
+_MAILGUN_WEBHOOK = "mailgun"
+
+
+@click.command()
+@click.option("-n", "--messages", type=click.IntRange(min=40), default=2000, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same mix.")
+@click.option("--bootstrap", metavar="HOST:PORT", help="Use this Kafka instead of the embedded broker.")
+@click.option("--keep", is_flag=True, help="Keep the working directory (kept anyway after a failure).")
+@json_option
+@click.pass_obj
+def demo(
+    invocation: Invocation, messages: int, seed: int, bootstrap: str | None, keep: bool, as_json: bool
+) -> int:
+    """Show everything at work, and check every count.
+
+    Starts the embedded broker, sandbox providers, ingress and a worker; sends mixed messages through both providers, with
+    bounces, deferrals, complaints, opens, clicks, repeats and one provider outage; then compares the delivery events with
+    the sandbox's own ledger. Exits 0 only if they are equal.
+    """
+    from streams.demo.run import DemoOptions, run_demo
+
+    return run_demo(DemoOptions(messages, seed, bootstrap or invocation.bootstrap, as_json, keep))
+
+
+@click.command()
+@click.pass_obj
+def worker(invocation: Invocation) -> int:
+    """Run the agents until SIGTERM: intake, dispatch, track, normalise, breakers. `faust -A streams.app worker` does too."""
+    settings = invocation.settings
+    _ = invocation.kafka.admin  # a clear sentence before anything starts
+    _log_to_stderr()
+    from streams.worker import run_worker
+
+    return run_worker(settings, invocation.environment)
+
+
+@click.command()
+@click.pass_obj
+def ingress(invocation: Invocation) -> int:
+    """Take webhooks on [ingress] host and port until SIGTERM, and store them in Kafka before they are answered."""
+    settings = invocation.settings
+    from streams.adapters import build_adapters
+
+    build_adapters(settings, invocation.environment)  # wrong options are told before a port is bound
+    _ = invocation.kafka.admin
+    _log_to_stderr()
+    from streams.ingress import serve
+    from streams.providers._http import HttpExchange
+
+    return serve(settings, lambda: (build_adapters(settings, invocation.environment), HttpExchange()))
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8070, show_default=True, help="0 takes a free one.")
+@click.option("--webhooks", metavar="URL", help="Base address of the ingress' webhooks: URL/mailgun and URL/ses.")
+@click.option("--data", type=click.Path(file_okay=False), default="sandbox-data", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--latency-ms", type=click.FloatRange(min=0), default=0.0, help="Of each provider answer.")
+@click.option("--event-delay", type=click.FloatRange(min=0), default=0.2, show_default=True, help="Seconds per event.")
+@click.option("--repeat", type=click.FloatRange(0, 1), default=0.0, help="Share of webhooks that are posted twice.")
+@json_option
+def sandbox(
+    host: str,
+    port: int,
+    webhooks: str | None,
+    data: str,
+    seed: int,
+    latency_ms: float,
+    event_delay: float,
+    repeat: float,
+    as_json: bool,
+) -> int:
+    """Stand in for Mailgun and SES: accepts mail, keeps a ledger, sends signed webhooks, fails on request.
+
+    The address names the fate: bounce+1@…, complaint@…, defer@…, open@…; others are drawn. Faults: POST /sandbox/faults.
+    """
+    import asyncio
+
+    from streams.sandbox import MailgunConfig, Sandbox, SandboxConfig, SesConfig, serve
+
+    folder = Path(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    base = (webhooks or "").rstrip("/")
+    config = SandboxConfig(
+        ledger_path=folder / "ledger.jsonl",
+        host=host,
+        port=port,
+        seed=seed,
+        latency_ms=(latency_ms, latency_ms / 4),
+        mailgun=MailgunConfig(webhook_url=f"{base}/{_MAILGUN_WEBHOOK}" if base else None),
+        ses=SesConfig(webhook_url=f"{base}/{_SES_WEBHOOK}" if base else None, certificates_dir=folder / "certificates"),
+        webhook_delay_s=event_delay,
+        webhook_duplicate_rate=repeat,
+    )
+
+    def ready(running: Sandbox) -> None:
+        if as_json:
+            print_json({"url": running.url, "ledger": str(config.ledger_path)})
+            sys.stdout.flush()
+        else:
+            say(f"sandbox providers at {running.url}, ledger in {config.ledger_path}")
+
+    asyncio.run(serve(config, ready))
+    return 0
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="0 takes a free one.")
+@json_option
+def broker(port: int, as_json: bool) -> int:
+    """Run the embedded broker until Ctrl-C. It keeps everything in memory: for development and tests only."""
+    import signal
+    import threading
+
+    from streams.broker import EmbeddedBroker
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with EmbeddedBroker(port or None) as running:
+        if as_json:
+            print_json({"bootstrap": running.bootstrap})
+            sys.stdout.flush()
+        else:
+            say(f"embedded broker at {running.bootstrap}; configure it with: [kafka] profile = \"embedded\"")
+        while not stop.wait(0.5):
+            if not running.running:
+                raise Failure("the embedded broker has ended by itself")
+    return 0
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def doctor(invocation: Invocation, as_json: bool) -> int:
+    """Check the configuration, Kafka and its topics, the provider credentials and the ingress."""
+    run = _optional("streams.doctor", "run_doctor")
+    code = run(invocation.settings, as_json=as_json, env=invocation.environment)
+    return code if isinstance(code, int) else FAILED
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(arguments: tuple[str, ...]) -> int:
+    """Measure throughput; see `streams bench --help`."""
+    code = _optional("streams.bench", "main")(list(arguments))
+    return code if isinstance(code, int) else 0
+
+
+def _optional(module: str, attribute: str) -> Any:
+    """Something that comes with the source tree, but perhaps not with an installation."""
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not module.startswith(exc.name):
+            raise
+        raise UsageFailure(f"{module} is not installed here") from exc
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        level=os.environ.get("STREAMS_LOG", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )

@@ -1,0 +1,147 @@
+"""``streams templates``: store, list and try out templates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streams.cli.context import Invocation, clock_text, json_option, now_ms, print_json, print_table, say
+from streams.cli.failure import Failure, UsageFailure
+from streams.cli.records import audit, shown
+from streams.topics import TEMPLATES
+
+
+@click.group()
+def templates() -> None:
+    """Store, list and try out templates."""
+
+
+@templates.command()
+@click.argument("template_id", metavar="ID")
+@click.option("--subject", required=True, help="Jinja2 source; @FILE reads a file.")
+@click.option("--text", help="Jinja2 source of the text part; @FILE reads a file.")
+@click.option("--html", help="Jinja2 source of the HTML part; @FILE reads a file.")
+@click.option("--version", help="Default: derived from the sources.")
+@click.option("--description", default="")
+@json_option
+@click.pass_obj
+def put(
+    invocation: Invocation,
+    template_id: str,
+    subject: str,
+    text: str | None,
+    html: str | None,
+    version: str | None,
+    description: str,
+    as_json: bool,
+) -> None:
+    """Store a template, or a new version of it. Messages under way keep the version they were taken in with."""
+    from streams.core.ids import fingerprint
+    from streams.kafka import NewRecord
+    from streams.serde.records import encode
+
+    sources = {"subject": _source(subject), "text": _source(text), "html": _source(html)}
+    if not sources["text"] and not sources["html"]:
+        raise UsageFailure("a template needs --text or --html")
+    record = {
+        "template_id": template_id,
+        "version": version or fingerprint(*((part or "").encode() for part in sources.values()))[:12],
+        **sources,
+        "description": description,
+        "updated_at": now_ms(),
+        "updated_by": invocation.actor,
+    }
+    _check(record)
+    topic = invocation.topics.name(TEMPLATES)
+    invocation.kafka.partitions(topic)
+    invocation.kafka.send(NewRecord(topic, template_id.encode(), encode("Template", record)))
+    audit(invocation, "template.put", "template", template_id, detail=f"version {record['version']}")
+    invocation.kafka.flush()
+    if as_json:
+        print_json({"template_id": template_id, "version": record["version"]})
+    else:
+        say(f"template {template_id} stored, version {record['version']}")
+
+
+@templates.command(name="list")
+@json_option
+@click.pass_obj
+def list_(invocation: Invocation, as_json: bool) -> None:
+    """List the templates."""
+    rows = [_decoded(key, value) for key, value in sorted(_stored(invocation).items())]
+    if as_json:
+        print_json([shown(row) for row in rows])
+        return
+    print_table(
+        ("template", "version", "subject", "updated", "by", "description"),
+        (
+            (
+                row["template_id"],
+                row["version"],
+                row["subject"],
+                clock_text(row["updated_at"] or 0),
+                row["updated_by"],
+                row["description"],
+            )
+            for row in rows
+        ),
+        "no template is stored; store one with: streams templates put",
+    )
+
+
+@templates.command()
+@click.argument("template_id", metavar="ID")
+@click.option("--data", default="{}", metavar="JSON", help="Variables, as a JSON object; @FILE reads a file.")
+@click.option("--part", type=click.Choice(["subject", "text", "html"]), help="Only this part.")
+@json_option
+@click.pass_obj
+def render(invocation: Invocation, template_id: str, data: str, part: str | None, as_json: bool) -> None:
+    """Show what a template becomes with some data."""
+    value = _stored(invocation).get(template_id.encode())
+    if value is None:
+        raise Failure(f"there is no template {template_id}; see: streams templates list")
+    variables = _variables(data)
+    parts = _rendered(_decoded(template_id.encode(), value), variables)
+    if part:
+        parts = {part: parts.get(part, "")}
+    if as_json:
+        print_json(parts)
+        return
+    for name, text in parts.items():
+        if text:
+            click.echo(text if part else f"--- {name}\n{text}")
+
+
+def _source(text: str | None) -> str | None:
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageFailure(f"{text[1:]} cannot be read: {exc}") from exc
+
+
+def _variables(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(_source(text) or "")
+    except ValueError as exc:
+        raise UsageFailure(f"--data is not JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise UsageFailure("--data must be a JSON object")
+    return value
+
+
+def _stored(invocation: Invocation) -> dict[bytes, bytes]:
+    return invocation.kafka.table(invocation.topics.name(TEMPLATES))
+
+
+def _decoded(key: bytes, value: bytes) -> dict[str, Any]:
+    from streams.serde.records import decode
+
+    record = decode("Template", value)
+    if not isinstance(record, dict):
+        raise Failure(f"template {key.decode('utf-8', 'replace')} cannot be read: {getattr(record, 'detail', record)}")
+    return record

@@ -1,0 +1,71 @@
+"""``streams topics``: create what is missing, check what is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from streams.cli.context import Invocation, json_option, print_json, print_table, say
+from streams.cli.failure import Failure
+
+
+@click.group()
+def topics() -> None:
+    """Create the topics, or check them."""
+
+
+@topics.command()
+@json_option
+@click.pass_obj
+def create(invocation: Invocation, as_json: bool) -> None:
+    """Create the topics that are missing. Existing ones are checked, never changed."""
+    import asyncio
+
+    from streams.app import engine_security, topic_specs
+    from streams.engine import ensure_topics
+
+    settings = invocation.settings
+    before = invocation.kafka.topics()
+    specs = topic_specs(settings)
+    problems = asyncio.run(ensure_topics(settings.kafka.bootstrap, specs, engine_security(settings)))
+    made = [spec.name for spec in specs if spec.name not in before]
+    if as_json:
+        print_json({"created": made, "existing": len(specs) - len(made), "problems": [str(item) for item in problems]})
+    if problems:
+        raise Failure("; ".join(str(problem) for problem in problems))
+    if not as_json:
+        say(f"{len(made)} topics created, {len(specs) - len(made)} were there")
+
+
+@topics.command()
+@json_option
+@click.pass_obj
+def check(invocation: Invocation, as_json: bool) -> None:
+    """Compare the topics with what they must be."""
+    from streams.app import topic_specs
+
+    counts = invocation.kafka.topics()
+    rows = [_row(spec, counts.get(spec.name)) for spec in topic_specs(invocation.settings)]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(
+            ("topic", "partitions", "wanted", "problem"),
+            ((row["topic"], str(row["partitions"] or ""), str(row["wanted"]), row["problem"]) for row in rows),
+            "",
+        )
+    wrong = [row for row in rows if row["problem"]]
+    if wrong:
+        first = f"topic {wrong[0]['topic']} {wrong[0]['problem']}"
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise Failure(f"{first}{more}")
+
+
+def _row(spec: Any, count: int | None) -> dict[str, Any]:
+    problem = ""
+    if count is None:
+        problem = "does not exist; create it with: streams topics create"
+    elif count != spec.partitions:
+        problem = f"has {count} partitions, needs {spec.partitions}"
+    return {"topic": spec.name, "partitions": count, "wanted": spec.partitions, "problem": problem}

@@ -1,0 +1,232 @@
+"""The demo from start to verdict.
+
+Rules:
+
+1. Every wait has a condition and a deadline; what a deadline finds undone is named.
+2. The verdict compares sets, it does not count to an expected number only (:mod:`streams.demo.oracle`).
+3. After a failure the working directory stays, and its path is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from streams.demo.oracle import Accepted, Reported, Verdict, judge
+from streams.demo.plan import TEMPLATE, TEMPLATE_ID, Plan, PlannedRequest, make_plan
+from streams.demo.show import Screen, print_verdict
+from streams.demo.system import DemoFailed, DemoSystem
+from streams.demo.watch import Transitions, Watcher
+from streams.kafka import KafkaClient, NewRecord
+from streams.serde.records import encode
+from streams.settings import librdkafka_options
+from streams.topics import SEND_REQUESTS, SEND_REQUESTS_BULK, TEMPLATES, Topics
+
+_OUTAGE_AT = "mailgun"
+_OUTAGE_LASTS_S = 1.5  # after the breaker has opened
+_TRICKLE_S = 12.0  # the last wave lasts at least so long while the breaker is not closed
+_QUIET_S = 1.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """``bootstrap`` None starts the embedded broker."""
+
+    messages: int = 2000
+    seed: int = 1
+    bootstrap: str | None = None
+    as_json: bool = False
+    keep: bool = False
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Run it; the exit code is 0 only if every count is equal."""
+    run = uuid4().hex[:8]
+    folder = Path(tempfile.mkdtemp(prefix="streams-demo-"))
+    screen = Screen(quiet=options.as_json)
+    try:
+        with screen:
+            report, verdict = _Demo(options, folder, run, screen).play()
+    except (DemoFailed, TimeoutError) as exc:
+        sys.stderr.write(f"streams: the demo failed: {exc}\nlogs are in {folder}\n")
+        return 1
+    except BaseException:
+        sys.stderr.write(f"logs are in {folder}\n")
+        raise
+    if not options.as_json:
+        print_verdict(report, verdict)
+    complete = verdict.equal and all(moves["opened"] == moves["closed"] for moves in report["breakers"].values())
+    if not complete:
+        (folder / "differences.txt").write_text("\n".join(verdict.differences), encoding="utf-8")
+        for line in verdict.differences[:5]:
+            sys.stderr.write(line + "\n")
+        sys.stderr.write(f"streams: the demo failed: the counts differ; logs are in {folder}\n")
+    elif options.keep:
+        sys.stderr.write(f"logs are in {folder}\n")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    if options.as_json:
+        sys.stdout.write(json.dumps(report) + "\n")
+    return 0 if complete else 1
+
+
+class _Demo:
+    def __init__(self, options: DemoOptions, folder: Path, run: str, screen: Screen) -> None:
+        self._options = options
+        self._screen = screen
+        self._plan: Plan = make_plan(options.messages, options.seed, run)
+        self._system = DemoSystem(folder, run, options.bootstrap)
+        self._began_s = time.monotonic()
+        self._deadline_s = self._began_s + 60.0 + options.messages / 100.0
+        self._watcher: Watcher
+        self._kafka: KafkaClient
+        self._topics: Topics
+
+    def play(self) -> tuple[dict[str, Any], Verdict]:
+        with self._system as system:
+            system.start(self._screen.phase)
+            kafka = system.settings.kafka
+            self._topics = Topics(kafka.prefix)
+            self._kafka = self._client()
+            self._watcher = Watcher(self._client, self._topics, self._plan)
+            with self._watcher as watcher:
+                self._screen.watch(watcher.progress, self._plan.messages)
+                sending_s = time.monotonic()
+                self._send_everything()
+                self._settle()
+                took_s = watcher.progress.last_s - sending_s
+            verdict = judge(self._plan, *_read_ledger(system.ledger()), watcher.progress.events)
+        return self._report(verdict, took_s), verdict
+
+    def _client(self) -> KafkaClient:
+        settings = self._system.settings.kafka
+        return KafkaClient(settings.bootstrap, librdkafka_options(settings))
+
+    # -- the order of events
+
+    def _send_everything(self) -> None:
+        plan, screen = self._plan, self._screen
+        screen.phase(f"sending {plan.messages} messages through Mailgun and SES")
+        self._kafka.send(NewRecord(self._topics.name(TEMPLATES), TEMPLATE_ID.encode(), encode("Template", TEMPLATE)))
+        self._kafka.flush()
+        self._produce(plan.before)
+        self._until("half of the first wave is sent", lambda: self._sent() * 2 >= _messages(plan.before, plan))
+        screen.phase(f"outage: {_OUTAGE_AT} answers 503")
+        self._system.inject(_OUTAGE_AT)
+        self._produce(plan.during)
+        self._until(f"the breaker of {_OUTAGE_AT} opens", lambda: self._breaker().opened > 0)
+        screen.phase(f"breaker of {_OUTAGE_AT} is open: mail takes the other way")
+        healed_at_s = time.monotonic() + _OUTAGE_LASTS_S
+        self._until("the outage is over", lambda: time.monotonic() >= healed_at_s)
+        self._system.heal()
+        screen.phase(f"outage is over: waiting for the breaker of {_OUTAGE_AT} to close")
+        self._trickle(plan.afterwards)
+        self._until(f"the breaker of {_OUTAGE_AT} closes", lambda: self._breaker().state == "closed")
+        again = {identity for request in plan.follow_ups for identity in request.message_ids}
+        screen.phase("waiting for the providers' reports")
+        self._until("every message reaches its end", lambda: self._due() <= again)
+        screen.phase("writing again to addresses that became unusable")
+        self._produce(plan.follow_ups)
+        self._until("every message reaches its end", lambda: not self._watcher.progress.waiting_for)
+
+    def _settle(self) -> None:
+        """Nothing may come any more that would change a count."""
+        self._screen.phase("waiting for silence")
+        self._until("the providers have nothing left to report", lambda: not self._system.stats()["pending_webhooks"])
+        progress = self._watcher.progress
+        since_s = time.monotonic()
+        self._until("no event comes any more", lambda: time.monotonic() - max(since_s, progress.last_s) > _QUIET_S)
+
+    def _trickle(self, requests: Sequence[PlannedRequest]) -> None:
+        """A few at a time until the breaker has closed (somebody must want to send, or nobody probes), then the rest."""
+        pause_s = _TRICKLE_S / len(requests)
+        for number, request in enumerate(requests):
+            if self._breaker().state == "closed":
+                self._produce(requests[number:])
+                return
+            self._produce([request])
+            next_s = time.monotonic() + pause_s
+            self._until("the next request is due", lambda at=next_s: time.monotonic() >= at or self._breaker().state == "closed")  # type: ignore[misc]
+
+    # -- looking
+
+    def _due(self) -> set[str]:
+        return {identity for identity, _ in list(self._watcher.progress.waiting_for)}
+
+    def _sent(self) -> int:
+        return self._watcher.progress.counts["message.sent"]
+
+    def _breaker(self) -> Transitions:
+        return self._watcher.progress.breakers.get(_OUTAGE_AT, Transitions())
+
+    def _until(self, what: str, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._system.check()
+            if self._watcher.failure:
+                raise DemoFailed(self._watcher.failure)
+            if time.monotonic() > self._deadline_s:
+                raise DemoFailed(f"timed out before {what}{self._undone()}")
+            time.sleep(_POLL_S)
+
+    def _undone(self) -> str:
+        left = sorted(self._watcher.progress.waiting_for)
+        if not left:
+            return ""
+        first = "".join(f"\n  {identity} has no {kind}" for identity, kind in left[:10])
+        return f"; {len(left)} events are missing:{first}"
+
+    # -- sending
+
+    def _produce(self, requests: Iterable[PlannedRequest]) -> None:
+        """Alternately as Avro and as plain JSON: both are public encodings."""
+        for number, request in enumerate(requests):
+            topic = self._topics.name(SEND_REQUESTS_BULK if request.bulk else SEND_REQUESTS)
+            value = json.dumps(request.body).encode() if number % 2 else encode("SendRequest", request.body)
+            self._kafka.send(NewRecord(topic, request.routing_key.encode(), value))
+        self._kafka.flush()
+
+    def _report(self, verdict: Verdict, took_s: float) -> dict[str, Any]:
+        breakers = self._watcher.progress.breakers
+        return {
+            "requested": self._plan.requested,
+            "messages": self._plan.messages,
+            "events": dict(verdict.events),
+            "lost": verdict.lost,
+            "duplicated": verdict.duplicated,
+            "by_provider": dict(verdict.by_provider),
+            "breakers": {
+                name: {"opened": seen.opened, "closed": seen.closed} for name, seen in sorted(breakers.items())
+            },
+            "wall_s": round(time.monotonic() - self._began_s, 1),
+            "messages_per_s": round(self._plan.messages / took_s) if took_s > 0 else 0,
+        }
+
+
+def _messages(requests: Iterable[PlannedRequest], plan: Plan) -> int:
+    return len({identity for request in requests for identity in request.message_ids} & plan.sent)
+
+
+def _read_ledger(lines: Iterable[str]) -> tuple[list[Accepted], list[Reported]]:
+    accepted: list[Accepted] = []
+    reported: list[Reported] = []
+    for line in _objects(lines):
+        identity = str(line.get("variables", {}).get("message_id", ""))
+        if "plan" in line:
+            accepted.append(Accepted(line["provider"], identity))
+        elif "webhook" in line:
+            delivered = line["answer"] == "delivered"
+            reported.append(Reported(line["webhook"], identity, line["event"], line["event_id"], delivered))
+    return accepted, reported
+
+
+def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    return (json.loads(line) for line in lines if line)

@@ -1,0 +1,235 @@
+"""The processes of the demo: real ones, each with its log, in a directory of their own, on free ports.
+
+Rules:
+
+1. They die with the demo, however it ends (:mod:`streams.processes`).
+2. Started means: it has answered on its health page. A process that ends before that is a failure that names its log.
+3. On a broker that is not ours every topic and group name carries the run's own prefix.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from streams.broker import EmbeddedBroker, free_port
+from streams.processes import BoundProcess, log_tail
+from streams.settings import Settings, load_settings
+
+_START_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+
+SECRETS = {
+    "DEMO_MAILGUN_KEY": "key-sandbox",
+    "DEMO_MAILGUN_SIGNING_KEY": "signing-key-sandbox",
+    "DEMO_SES_ACCESS_KEY": "AKIASANDBOX000000000",
+    "DEMO_SES_SECRET_KEY": "sandbox-secret",
+}
+"""The sandbox's own; nothing outside this machine knows them."""
+
+_CONFIG = """\
+[kafka]
+bootstrap = "{bootstrap}"
+profile = "{profile}"
+partitions = {partitions}
+replication_factor = 1
+min_insync_replicas = 1
+prefix = "{prefix}"
+group = "{prefix}streams"
+
+[worker]
+port = {worker_port}
+data_dir = "{folder}/worker"
+session_timeout_s = 6
+commit_interval_s = 0.2
+
+[ingress]
+port = {ingress_port}
+sns_endpoint = "{sandbox}"
+
+[providers.mailgun]
+type = "mailgun"
+base_url = "{sandbox}"
+domain = "mg.example.com"
+api_key = "env:DEMO_MAILGUN_KEY"
+signing_keys = ["env:DEMO_MAILGUN_SIGNING_KEY"]
+deadline_s = 10
+
+[providers.ses]
+type = "ses"
+endpoint_url = "{sandbox}"
+region = "us-east-1"
+access_key_id = "env:DEMO_SES_ACCESS_KEY"
+secret_access_key = "env:DEMO_SES_SECRET_KEY"
+topic_arns = ["arn:aws:sns:us-east-1:111122223333:ses-events"]
+pinned_certificates = "{folder}/sandbox/certificates"
+deadline_s = 10
+
+[[routing.rules]]
+providers = ["mailgun", "ses"]
+weights = {{ mailgun = 50, ses = 50 }}
+
+[dispatch]
+retry = "backoff"
+provider_retry = "backoff"
+
+[breaker]
+window_s = 10
+consecutive = 5
+open_s = 1
+max_open_s = 2
+probes = 1
+ramp_s = 1
+"""
+
+
+class DemoFailed(RuntimeError):
+    """The demo could not go on; the message says which part, and where its log is."""
+
+
+class DemoSystem:
+    """Everything that runs. `start`, then `settings`, `inject`, `heal`, `stats`, `ledger`; use it as a context manager."""
+
+    def __init__(self, folder: Path, run: str, bootstrap: str | None = None) -> None:
+        self.folder = folder
+        self._own_broker = EmbeddedBroker() if bootstrap is None else None
+        self._bootstrap = bootstrap or ""
+        self._prefix = "" if bootstrap is None else f"demo-{run}."
+        self._processes: dict[str, BoundProcess] = {}
+        self._client = httpx.Client(timeout=10.0, trust_env=False)
+        self.sandbox_url = ""
+        self.settings: Settings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, phase: Callable[[str], None]) -> None:
+        """Start everything and wait until it is ready; raises DemoFailed or BrokerUnavailable."""
+        phase("starting the broker")
+        if self._own_broker is not None:
+            self._own_broker.start()
+            self._bootstrap = self._own_broker.bootstrap
+        sandbox_port, ingress_port, worker_port = free_port(), free_port(), free_port()
+        self.sandbox_url = f"http://127.0.0.1:{sandbox_port}"
+        config = self._write_config(ingress_port, worker_port)
+        env = {**_clean_environment(), **SECRETS, "STREAMS_CONFIG": str(config)}
+        self.settings = load_settings(config, env)
+        phase("creating topics, starting providers")
+        webhooks = f"http://127.0.0.1:{ingress_port}/webhooks"
+        arguments = ["--port", str(sandbox_port), "--webhooks", webhooks, "--data", str(self.folder / "sandbox")]
+        self._spawn("sandbox", [*arguments, "--repeat", "0.02", "--event-delay", "0.3", "--latency-ms", "3"], env)
+        self._run("topics", ["create"], env)
+        self._await("sandbox", f"{self.sandbox_url}/sandbox/stats")  # its certificate is there: ingress reads it
+        phase("starting ingress and worker")
+        self._spawn("ingress", [], env)
+        self._spawn("worker", [], env)
+        self._await("ingress", f"http://127.0.0.1:{ingress_port}/health/ready")
+        self._await("worker", f"http://127.0.0.1:{worker_port}/health/ready")
+
+    def inject(self, provider: str) -> None:
+        """From now on the provider answers every send with 503."""
+        self._ask("POST", "/sandbox/faults", {"kind": "status", "status": 503, "provider": provider})
+
+    def heal(self) -> None:
+        """The provider is well again."""
+        self._ask("DELETE", "/sandbox/faults")
+
+    def stats(self) -> dict[str, Any]:
+        """The sandbox's counts."""
+        found: dict[str, Any] = self._ask("GET", "/sandbox/stats").json()
+        return found
+
+    def ledger(self) -> list[str]:
+        """The sandbox's ledger, one JSON object a line."""
+        return self._ask("GET", "/sandbox/ledger").text.splitlines()
+
+    def check(self) -> None:
+        """Raise DemoFailed if a process has ended."""
+        for name, process in self._processes.items():
+            if process.returncode is not None:
+                raise DemoFailed(f"the {name} ended with code {process.returncode}: {_last_line(self._log(name))}")
+
+    def stop(self) -> None:
+        """End everything; safe to call twice."""
+        for name in ("worker", "ingress", "sandbox"):
+            process = self._processes.pop(name, None)
+            if process is not None:
+                process.stop(grace_s=10.0)
+        self._client.close()
+        if self._own_broker is not None:
+            self._own_broker.stop()
+
+    def _write_config(self, ingress_port: int, worker_port: int) -> Path:
+        path = self.folder / "streams.toml"
+        text = _CONFIG.format(
+            bootstrap=self._bootstrap,
+            profile="embedded" if self._own_broker is not None else "kafka",
+            partitions=4,
+            prefix=self._prefix,
+            folder=self.folder,
+            sandbox=self.sandbox_url,
+            ingress_port=ingress_port,
+            worker_port=worker_port,
+        )
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _spawn(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
+        argv = [sys.executable, "-m", "streams", name, *arguments]
+        self._processes[name] = BoundProcess(argv, env=env, cwd=self.folder, log=self._log(name))
+
+    def _run(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
+        argv = [sys.executable, "-m", "streams", name, *arguments]
+        process = BoundProcess(argv, env=env, cwd=self.folder, log=self._log(name))
+        if process.wait(_START_TIMEOUT_S):
+            raise DemoFailed(_last_line(self._log(name)))
+
+    def _await(self, name: str, url: str) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._answers(url):
+            self.check()
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"the {name} was not ready within {_START_TIMEOUT_S:.0f} s: {_last_line(self._log(name))}")
+            time.sleep(_POLL_S)
+
+    def _answers(self, url: str) -> bool:
+        try:
+            return self._client.get(url).is_success
+        except httpx.HTTPError:
+            return False
+
+    def _ask(self, method: str, path: str, content: dict[str, Any] | None = None) -> httpx.Response:
+        try:
+            answer = self._client.request(method, self.sandbox_url + path, json=content)
+            answer.raise_for_status()
+        except httpx.HTTPError as exc:
+            raise DemoFailed(f"the sandbox does not answer: {exc}") from exc
+        return answer
+
+
+def _clean_environment() -> dict[str, str]:
+    """Ours, without settings that would override the demo's own; the package is found wherever the demo was started."""
+    package = str(Path(__file__).resolve().parents[2])
+    env = {name: value for name, value in os.environ.items() if not name.startswith("STREAMS_")}
+    paths = [package, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    return env | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log_tail(log).splitlines() if line.strip()]
+    return lines[-1].removeprefix("streams: ") if lines else "it wrote nothing"
