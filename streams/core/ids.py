@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-from base64 import b32encode
 from contextlib import suppress
 from hashlib import blake2b
 from zlib import crc32
@@ -93,4 +92,11 @@ def fingerprint(*parts: bytes) -> str:
 
 
 def _digest(text: str, secret: bytes) -> str:
-    return b32encode(blake2b(text.encode(), digest_size=13, key=secret).digest())[:_KEY_CHARS].decode().lower()
+    """The first 100 bits of the hash in base32, by table: the library's own takes three times as long."""
+    bits = int.from_bytes(blake2b(text.encode(), digest_size=13, key=secret).digest(), "big") >> 4
+    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6, in lower case
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+_SHIFTS = tuple(range(90, -1, -10))
