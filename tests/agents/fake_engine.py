@@ -94,6 +94,10 @@ class FakeBatch:
     generation: int = 1
     stale: bool = False
     references: int = 1
+    abandoned: bool = False
+
+    def abandon(self) -> None:
+        self.abandoned = True
 
     def __len__(self) -> int:
         return len(self.records)

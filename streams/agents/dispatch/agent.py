@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from streams.agents.breaker_view import BreakerView, Door
 from streams.agents.dispatch.book import Book
 from streams.agents.dispatch.calls import Calls, Settled
-from streams.agents.dispatch.compose import Composer
+from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Former, Gate
@@ -37,6 +37,7 @@ from streams.core.ledger import AttemptRow, LedgerState, is_foreign
 from streams.core.message import Message, RecordRef, Stream
 from streams.core.receipt import ReceiptKind
 from streams.core.routing import route
+from streams.engine.errors import PartitionLost
 from streams.providers.base import Exchange, Provider
 from streams.serde.internal import Malformed, pack, unpack
 from streams.topics import DEAD_LETTERS, PROVIDER_OUTCOMES
@@ -55,7 +56,7 @@ class Dispatch:
         app: EnginePort,
         attempts: TablePort,
         suppressions: TablePort,
-        composer: Composer,
+        composer: Composes,
         load_message: Callable[[RecordRef], Coroutine[Any, Any, Message | None]],
         providers: Mapping[str, Provider],
         exchange: Exchange,
@@ -76,17 +77,17 @@ class Dispatch:
         """Message ids that may not be touched; None while a command holds one."""
         self._refusals = Refusals(suppressions, config)
         self._load = load_message
+        self._outbound = config.topics.outbound("transactional")
         self._crash = crash
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._recent: OrderedDict[str, Message] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._calling: Counter[int] = Counter()
+        self._tasks: dict[asyncio.Task[None], int] = {}
+        self._finishing: dict[asyncio.Task[None], int] = {}
         self._under_way: Counter[Stream] = Counter()
         self._open_partitions: set[int] = set()
         self._touched: dict[Former, Gate] = {}
         self._decided: list[Settled] = []
         self._landed = asyncio.Event()
-        self._idle = asyncio.Event()
         self._gates = {
             name: Gate(name, lane, config.bulk_share, clock, self._start_call, self._wake_in)
             for name, lane in config.lanes.items()
@@ -103,9 +104,9 @@ class Dispatch:
             clock=clock,
             unwanted=self._refusals.row_of,
             owner=self._owner,
-            owns=self.owns,
+            may_write=self.may_write,
             back=self._stand_alone,
-            halve=self._start_call,
+            halve=self._halve,
             rest=self._rested,
         )
         self.waker = Waker(self, providers, exchange)
@@ -140,7 +141,7 @@ class Dispatch:
         if row is not None and not (row.state is LedgerState.CANCELLED and row.source is None):
             self._meet_row(message, row, batch, source)
             return
-        flight = Flight(message, batch.partition, source, batch, row=row, since_ms=self.clock())
+        flight = Flight(message, batch.partition, source, batch, row=row)
         if row is not None:
             flight.cancelled_by = (row.reason.detail if row.reason else "") or "cancelled before it arrived"
         self.take_off(flight)
@@ -198,6 +199,7 @@ class Dispatch:
 
     def take_off(self, flight: Flight) -> None:
         """The message is ours alone from here on."""
+        flight.generation = self.app.generation()
         self.busy[flight.message.message_id] = flight
         self._under_way[flight.message.stream] += 1
 
@@ -295,7 +297,8 @@ class Dispatch:
     def _settle_decided(self) -> None:
         if self._decided:
             decided, self._decided = self._decided, []
-            self.spawn(self.settle(decided))
+            for partition, settled in _by_partition(decided):
+                self._finish(self.settle(settled), partition)
 
     async def settle(self, decided: Sequence[Settled]) -> None:
         """Let flights rest in their rows and tell track."""
@@ -319,18 +322,19 @@ class Dispatch:
     # ------------------------------------------------------------------ calls
 
     def _start_call(self, gate: Gate, flights: Sequence[Flight]) -> None:
-        self._calling[flights[0].partition] += 1
         self.observer.in_flight(gate.provider, gate.calls)
-        self.spawn(self._call(gate, list(flights)))
+        self._finish(self._call(gate, list(flights)), flights[0].partition)
 
     async def _call(self, gate: Gate, flights: list[Flight]) -> None:
-        partition, stream = flights[0].partition, flights[0].message.stream
+        stream = flights[0].message.stream
         try:
             await self._calls.perform(gate, flights)
         finally:
-            self._calling[partition] -= 1
-            self._idle.set()
             gate.call_ended(stream)
+
+    def _halve(self, gate: Gate, flights: Sequence[Flight]) -> None:
+        gate.call_again(flights[0].message.stream)
+        self._start_call(gate, flights)
 
     def _stand_alone(self, gate: Gate, flights: Sequence[Flight]) -> None:
         for flight in flights:
@@ -352,9 +356,10 @@ class Dispatch:
     def end(self, flight: Flight) -> None:
         """The message may be touched again."""
         message_id = flight.message.message_id
-        self._under_way[flight.message.stream] -= 1
-        self._landed.set()
-        self.unlock(message_id)
+        if self.busy.get(message_id) is flight:  # else a lost partition was cleared in the meantime
+            self._under_way[flight.message.stream] -= 1
+            self._landed.set()
+            self.unlock(message_id)
 
     def unlock(self, message_id: str) -> None:
         """Let whoever waited for this message have it."""
@@ -385,10 +390,12 @@ class Dispatch:
     # ------------------------------------------------------------------ partitions come and go
 
     def owns(self, partition: int) -> bool:
-        """Whether rows of this partition may be written here."""
-        return partition in self._open_partitions and self.app.owns(
-            self.config.topics.outbound("transactional"), partition
-        )
+        """Whether this worker works on the partition."""
+        return partition in self._open_partitions and self.app.owns(self._outbound, partition)
+
+    def may_write(self, flight: Flight) -> bool:
+        """Whether the flight's row is still ours: the partition, and in the generation in which the flight began."""
+        return self.owns(flight.partition) and flight.generation == self.app.generation()
 
     async def partition_ready(self, partition: int) -> None:
         """The table is recovered: rebuild due times, and mark what an older owner left unfinished."""
@@ -403,24 +410,35 @@ class Dispatch:
             elif row.state in (LedgerState.PARKED, LedgerState.UNCERTAIN):
                 self.schedule.add(partition, row.due_ms, message_id)
             if row.owed:
-                self.spawn(self.waker.pay(partition, message_id, row))
+                self.spawn(self.waker.pay(partition, message_id, row), partition)
         for message_id, row in unfinished:
-            self.spawn(self.waker.doubt(message_id, row, now_ms))
+            self.busy[message_id] = None
+            self.spawn(self.waker.doubt(message_id, row, now_ms), partition)
         if unfinished:
             log.warning("partition %d: %d sends of an older owner are uncertain", partition, len(unfinished))
         self.waker.nudge()
 
     async def partition_lost(self, partition: int) -> None:
-        """Give back what has not begun, wait for the calls under way, then touch no row of it again."""
+        """Give back what has not begun, let the calls under way end, then touch no row of it again."""
         for gate in self._gates.values():
             for flight in gate.withdraw(lambda flight: flight.partition == partition):
                 self._give_back(flight)
         self._touched.clear()
         self.schedule.drop(partition)
-        while self._calling[partition] > 0:
-            self._idle.clear()
-            await self._idle.wait()
+        ending = [task for task, home in self._finishing.items() if home == partition]
+        if ending:
+            await asyncio.wait(ending, timeout=self.config.handover_s)
         self._open_partitions.discard(partition)
+        for task, home in self._tasks.items():
+            if home == partition:
+                task.cancel()
+        for message_id, holder in list(self.busy.items()):
+            if self.partition_of(message_id) == partition:
+                if holder is not None:
+                    self._under_way[holder.message.stream] -= 1
+                self._waiters.pop(message_id, None)
+                del self.busy[message_id]
+        self._landed.set()
         self._reshare()
 
     def _give_back(self, flight: Flight) -> None:
@@ -472,20 +490,38 @@ class Dispatch:
             self.report()
             self.park_paused()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run beside the agent; an exception ends the process."""
+    def spawn(self, work: Coroutine[Any, Any, None], partition: int = -1) -> None:
+        """Run beside the agent, until the partition is lost; an exception ends the process."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        self._tasks[task] = partition
+        task.add_done_callback(self._ended)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("dispatch cannot go on", exc_info=error)
-            self._crash(error)
+    def _finish(self, work: Coroutine[Any, Any, None], partition: int) -> None:
+        """Run to its end even while the partition is being given away."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._finishing[task] = partition
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        partition = self._tasks.pop(task, None)
+        partition = self._finishing.pop(task, -1) if partition is None else partition
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, PartitionLost):
+            log.info("partition %d went to another worker before its last rows were written", partition)
+            return
+        log.critical("dispatch cannot go on", exc_info=error)
+        self._crash(error)
 
     def _wake_in(self, seconds: float, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(seconds, callback)
 
     def _owner(self) -> str:
         return f"{self.config.worker}@{self.app.generation()}"
+
+
+def _by_partition(settled: Sequence[Settled]) -> Iterable[tuple[int, list[Settled]]]:
+    homes: dict[int, list[Settled]] = {}
+    for flight, row in settled:
+        homes.setdefault(flight.partition, []).append((flight, row))
+    return homes.items()

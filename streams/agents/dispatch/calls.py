@@ -24,7 +24,7 @@ from typing import assert_never
 
 from streams.agents.breaker_view import BreakerView
 from streams.agents.dispatch.book import Book
-from streams.agents.dispatch.compose import Composed, Composer
+from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Gate
@@ -36,7 +36,7 @@ from streams.core.outcome import Accepted, AttemptResult, Deferred, Outcome, Rej
 from streams.core.receipt import ReceiptKind
 from streams.core.retry import POLICIES, next_due_ms
 from streams.failpoints import failpoint
-from streams.providers.base import Exchange, Provider
+from streams.providers.base import Batch, Exchange, Provider
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Calls:
     app: EnginePort
     book: Book
     config: DispatchConfig
-    composer: Composer
+    composer: Composes
     providers: Mapping[str, Provider]
     exchange: Exchange
     breakers: BreakerView
@@ -61,7 +61,7 @@ class Calls:
     unwanted: Callable[[Flight, int], AttemptRow | None]
     """The row of a flight that must not be sent any more (expired, cancelled, suppressed), else None."""
     owner: Callable[[], str]
-    owns: Callable[[int], bool]
+    may_write: Callable[[Flight], bool]
     back: Callable[[Gate, Sequence[Flight]], None]
     """Stand in line again, each as a batch of its own."""
     halve: Callable[[Gate, Sequence[Flight]], None]
@@ -80,8 +80,8 @@ class Calls:
         settled += [(flight, self._rejected(flight, gate, reason)) for flight, reason in composed.refused]
         if composed.one_by_one:
             self.back(gate, composed.one_by_one)
-        if composed.flights:
-            settled += await self._call(gate, composed, probe)
+        if composed.batch is not None:
+            settled += await self._call(gate, composed.batch, composed.flights, probe)
         elif probe:
             self.breakers.return_probe(gate.provider)
         if settled:
@@ -89,7 +89,7 @@ class Calls:
 
     async def _settle(self, settled: Sequence[Settled]) -> None:
         """Rows at rest; but a worker that lost the partition meanwhile only tells what it knows, and writes no row."""
-        if self.owns(settled[0][0].partition):
+        if self.may_write(settled[0][0]):
             await self.book.settle(settled)
         else:
             await acked(
@@ -110,11 +110,10 @@ class Calls:
                 settled.append((flight, row))
         return settled, wanted
 
-    async def _call(self, gate: Gate, composed: Composed, probe: int) -> list[Settled]:
+    async def _call(self, gate: Gate, batch: Batch, flights: Sequence[Flight], probe: int) -> list[Settled]:
         """Write ahead, call, and say in which row each flight rests (none for those that others took over)."""
-        flights = composed.flights
         provider = self.providers[gate.provider]
-        request = provider.build_request(composed.batch, self.clock())
+        request = provider.build_request(batch, self.clock())
         failpoint("dispatch.before_ledger")
         await self._write_ahead(gate, flights)
         failpoint("dispatch.after_ledger")
@@ -127,7 +126,7 @@ class Calls:
         failpoint("dispatch.after_answer")
         now_ms = self.clock()
         self.observer.call(gate.provider, (now_ms - began_ms) / 1000, len(flights))
-        outcomes = provider.read_response(composed.batch, answer, now_ms)
+        outcomes = provider.read_response(batch, answer, now_ms)
         if isinstance(outcomes, Split):
             self._learn(gate, (), probe, now_ms)
             return self._halved(gate, flights, outcomes)
@@ -163,11 +162,11 @@ class Calls:
         await acked(tickets)
 
     def _may_call(self, flight: Flight) -> bool:
-        return self.owns(flight.partition) and self.app.heartbeat_age_s() < self.config.heartbeat_limit_s
+        return self.may_write(flight) and self.app.heartbeat_age_s() < self.config.heartbeat_limit_s
 
     async def _not_called(self, flights: Sequence[Flight]) -> list[Settled]:
         """Nothing was sent. If the group confirms us again the rows are taken back, else they are the new owner's."""
-        while self.owns(flights[0].partition):
+        while self.may_write(flights[0]):
             if self._may_call(flights[0]):
                 now_ms = self.clock()
                 return [

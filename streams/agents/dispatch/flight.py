@@ -22,7 +22,8 @@ class Flight:
     batch: BatchPort | None
     row: AttemptRow | None = None
     content: Content | None = None
-    since_ms: int = 0
+    generation: int = 0
+    """Of the consumer group when the flight began; rows are written only within it."""
     cancelled_by: str = ""
     single: bool = False
     probe_epoch: int = 0

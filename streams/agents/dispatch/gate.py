@@ -93,6 +93,12 @@ class Gate:
             self._bulk_calls -= 1
         self.pump()
 
+    def call_again(self, stream: Stream) -> None:
+        """Half of a refused batch is called at once, beyond the slots: it was in a call already."""
+        self.calls += 1
+        if stream is Stream.BULK:
+            self._bulk_calls += 1
+
     def pump(self) -> None:
         """Start as many calls as slots, tokens and the pause allow."""
         now_ms = self._clock()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -51,17 +52,20 @@ class Waker:
         desk = self._desk
         while True:
             self._nudged.clear()
-            woken = desk.schedule.due(desk.clock(), _AT_ONCE)
-            if woken:
-                await asyncio.gather(*(self._wake(partition, message_id) for partition, message_id in woken))
-                desk.flush()
+            if await self.wake_due():
                 continue
             due_ms = desk.schedule.next_due_ms()
             wait_s = 60.0 if due_ms is None else max(0.001, (due_ms - desk.clock()) / 1000)
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._nudged.wait(), wait_s)
-            except TimeoutError:
-                continue
+
+    async def wake_due(self) -> int:
+        """Wake some of the rows whose time has come; answers how many."""
+        desk = self._desk
+        woken = desk.schedule.due(desk.clock(), _AT_ONCE)
+        await asyncio.gather(*(self._wake(partition, message_id) for partition, message_id in woken))
+        desk.flush()
+        return len(woken)
 
     async def _wake(self, partition: int, message_id: str) -> None:
         desk = self._desk
@@ -75,7 +79,7 @@ class Waker:
             await self._send_again(partition, message_id, row)
         elif row.state is LedgerState.UNCERTAIN:
             desk.busy[message_id] = None
-            desk.spawn(self._reconcile(partition, message_id, row))
+            desk.spawn(self._reconcile(partition, message_id, row), partition)
 
     async def _send_again(self, partition: int, message_id: str, row: AttemptRow) -> None:
         desk = self._desk
@@ -84,16 +88,15 @@ class Waker:
             log.error("the record of parked message %s is gone; it cannot be sent", message_id)
             desk.unlock(message_id)
             return
-        flight = Flight(message, partition, row.source, None, row=row, since_ms=desk.clock())
+        flight = Flight(message, partition, row.source, None, row=row)
         desk.take_off(flight)
         desk.board(flight)
 
     # ------------------------------------------------------------------ what an older owner left
 
     async def doubt(self, message_id: str, row: AttemptRow, now_ms: int) -> None:
-        """A ``sending`` row whose writer is gone: perhaps sent."""
+        """A ``sending`` row whose writer is gone: perhaps sent. The message is busy already."""
         desk = self._desk
-        desk.busy[message_id] = None
         lane = desk.config.lanes.get(row.provider)
         delay_ms = int(1000 * (lane.visibility_delay_s if lane else 0.0))
         reason = Reason(ReasonKind.UNCERTAIN, detail="the worker ended between handing over and recording the answer")
