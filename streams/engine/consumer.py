@@ -52,6 +52,7 @@ class EngineConsumer(driver.Consumer):
         self._progress = asyncio.Event()  # a batch was done
         self._fetch: asyncio.Future[Mapping[Any, Sequence[Any]]] | None = None
         self._commit_lock = asyncio.Lock()
+        self._committing: asyncio.Future[None] | None = None
         self._drained = asyncio.Event()
         super().__init__(*args, **kwargs)
 
@@ -82,13 +83,13 @@ class EngineConsumer(driver.Consumer):
             return
         self.thread.heartbeat_s = time.monotonic()
         changelogs = {tp for tp in assigned if tp.topic in self.app.changelogs}
-        await self.thread.run(self.thread.stop_fetching(changelogs))
+        await self.thread.run(self.thread.stop_fetching, changelogs)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def seek_sources(self) -> set[TP]:
         """Position the assigned sources at their committed offsets; nothing is delivered yet."""
         sources = [tp for tp in self.assignment() if tp.topic in self.app.sources]
-        committed = await self.thread.run(self.thread.seek_to_commits(sources))
+        committed = await self.thread.run(self.thread.seek_to_commits, sources)
         generation = self.app.consumer_generation_id
         now_s = time.monotonic()
         self.assigned = {
@@ -116,6 +117,8 @@ class EngineConsumer(driver.Consumer):
             await asyncio.wait([fetch])
 
     def _forget(self) -> None:
+        if self._committing is not None:
+            self._committing.cancel()
         for assignment in self.assigned.values():
             assignment.tracker.close()
             assignment.lane.close()
@@ -146,7 +149,7 @@ class EngineConsumer(driver.Consumer):
             return
         epoch = self._epoch  # no await between here and the fetch: see rule 1
         poll_s = _POLL_S if len(wanted) == len(self.assigned) else _PARTIAL_POLL_S
-        self._fetch = asyncio.ensure_future(self.thread.run(self.thread.fetch(set(wanted), poll_s)))
+        self._fetch = asyncio.ensure_future(self.thread.run(self.thread.fetch, set(wanted), poll_s))
         try:
             runs = await asyncio.shield(self._fetch)
         except asyncio.CancelledError:
@@ -192,31 +195,36 @@ class EngineConsumer(driver.Consumer):
         """Commit the contiguous done prefix of every partition. True when something was committed."""
         async with self._commit_lock:
             points = {
-                tp: point
-                for tp, assignment in self.assigned.items()
+                assignment: point
+                for assignment in self.assigned.values()
                 if (point := assignment.tracker.commit_point()) is not None
             }
-            if not points or self.app.failure is not None:
+            if not points:
                 return False
             await self.app.producer.flush()
-            if self.app.failure is not None:
-                return False
             return await self._commit_points(points)
 
-    async def _commit_points(self, points: Mapping[TP, int]) -> bool:
-        assignments = {tp: self.assigned[tp] for tp in points if tp in self.assigned}
+    async def _commit_points(self, points: Mapping[Assignment, int]) -> bool:
+        offsets = {assignment.tp: at for assignment, at in points.items() if not assignment.tracker.closed}
+        if not offsets or self.app.failure is not None:
+            return False
+        self._committing = asyncio.ensure_future(self.thread.run(self.thread.commit_offsets, offsets))
         try:
-            await self.thread.run(self.thread.commit_offsets({tp: points[tp] for tp in assignments}))
+            await self._committing
         except (CommitFailedError, IllegalStateError) as exc:
             self.log.info("Not committed, the partitions are being taken away: %s", exc)
             return False
         except (KafkaError, ConsumerNotStarted) as exc:
             self.log.warning("Not committed, will be tried again: %r", exc)
             return False
-        for tp, assignment in assignments.items():
-            assignment.tracker.committed = points[tp]
-            self.app.observer.on_commit(tp, points[tp])
-        self.app.monitor.on_tp_commit(cast(Any, points))
+        except asyncio.CancelledError:
+            if self._committing.cancelled():
+                return False  # the partitions were given away before the broker answered
+            raise
+        for assignment, at in points.items():
+            assignment.tracker.committed = at
+            self.app.observer.on_commit(assignment.tp, at)
+        self.app.monitor.on_tp_commit(cast(Any, offsets))
         return True
 
     async def wait_empty(self) -> None:

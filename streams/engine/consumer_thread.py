@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiokafka
@@ -63,9 +63,9 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
 
         coordinator._do_heartbeat = timed_heartbeat
 
-    async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Run a coroutine on the thread's loop and wait for it here; cancelling here cancels it there."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+    async def run(self, function: Callable[..., Coroutine[Any, Any, _T]], *args: Any) -> _T:
+        """Run a coroutine function on the thread's loop and wait for it here; cancelling here cancels it there."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(*args), self.thread_loop))
 
     @property
     def membership_lost(self) -> bool:

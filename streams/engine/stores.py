@@ -4,7 +4,7 @@ Rules:
 1. `write` is visible at once; whether it lasts is the changelog's business.
 2. `next_offset` is the changelog offset up to which (exclusive) the durable rows contain every record, counted
    from the beginning. It only moves over records without a gap.
-3. A store that may contain rows which the changelog does not is `wipe`d and restored, never patched.
+3. A store that may contain rows which the changelog does not have is told to `forget_unlogged` and restored.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class PartitionStore(Protocol):
     def items(self) -> Iterator[tuple[bytes, bytes]]: ...
 
     def count(self) -> int: ...
+
+    def forget_unlogged(self) -> None:
+        """Forget at least the rows whose changelog record is not acknowledged; restoring brings the rest back."""
 
     def wipe(self) -> None:
         """Forget every row and the offset."""
@@ -82,6 +85,9 @@ class MemoryStore:
 
     def count(self) -> int:
         return len(self._rows)
+
+    def forget_unlogged(self) -> None:
+        self.wipe()  # they cannot be told apart
 
     def wipe(self) -> None:
         self._rows.clear()

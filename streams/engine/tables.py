@@ -7,8 +7,8 @@ Rules:
 1. One writer per table. What is read is what was written last, acknowledged or not.
 2. The changelog's order is the order of `put` and of the units' logging; a staged write that was overtaken by a
    logged one of the same key is not logged any more, its unit waits for the overtaker instead.
-3. A partition that is given away while writes are unlogged or unacknowledged is wiped and restored when it
-   comes back.
+3. A partition that is given away while writes are unlogged or unacknowledged forgets them, and is restored
+   when it comes back.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class StagedWrite:
 class TablePartition:
     """The rows of one partition while it is ours, and what is under way to the changelog."""
 
-    __slots__ = ("last_ticket", "number", "staged", "store", "unacked")
+    __slots__ = ("detached", "last_ticket", "number", "staged", "store", "unacked")
 
     def __init__(self, number: int, store: PartitionStore) -> None:
         self.number = number
@@ -55,14 +55,19 @@ class TablePartition:
         self.staged: dict[bytes, StagedWrite] = {}
         self.last_ticket: Ticket | None = None
         self.unacked = 0
+        self.detached = False
 
     @property
     def clean(self) -> bool:
         """The changelog holds everything that the store holds."""
         return not self.staged and not self.unacked
 
+    def detach(self) -> None:
+        """Acknowledgements that are still to come are not for the store any more."""
+        self.detached = True
+
     def on_acked(self, ticket: Ticket) -> None:
-        if ticket.error is None:
+        if ticket.error is None and not self.detached:
             self.unacked -= 1
             self.store.acked(ticket)
 
@@ -212,15 +217,20 @@ class BytesTable:
     def assign(self, partitions: set[int]) -> dict[int, PartitionStore]:
         """Open the stores of an assignment for restoring; they are not readable before `ready`."""
         for number in [number for number in self._kept if number not in partitions]:
-            self._kept.pop(number).store.close()
+            gone = self._kept.pop(number)
+            gone.detach()
+            gone.store.close()
         for number in partitions:
             kept = self._kept.get(number)
             if kept is not None and kept.clean:
                 continue
-            if kept is not None:  # late acknowledgements must not reach the new store
-                kept.store.wipe()
-                kept.store.close()
-            self._kept[number] = TablePartition(number, self._store_factory(self.name, number))
+            if kept is None:
+                store = self._store_factory(self.name, number)
+            else:
+                kept.detach()
+                store = kept.store
+                store.forget_unlogged()
+            self._kept[number] = TablePartition(number, store)
         return {number: kept.store for number, kept in self._kept.items()}
 
     def ready(self) -> None:
@@ -229,6 +239,7 @@ class BytesTable:
 
     def close(self) -> None:
         for partition in (*self._owned.values(), *self._kept.values()):
+            partition.detach()
             partition.store.close()
         self._owned, self._kept = {}, {}
 
