@@ -135,8 +135,7 @@ class Desk:
 
     async def restarted(self) -> Desk:
         """A new process over the same tables: nothing that lived in memory is left."""
-        for task in (*self.dispatch._tasks, *self.dispatch._finishing):
-            task.cancel()
+        self.dispatch.tasks.stop()
         await self.settled()
         self.engine.acknowledge()
         self.engine.current_generation += 1

@@ -29,6 +29,7 @@ from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.dispatch.orders import Orders
 from streams.agents.dispatch.refusals import Refusals
 from streams.agents.dispatch.schedule import Schedule
+from streams.agents.dispatch.tasks import Tasks
 from streams.agents.dispatch.waker import Waker
 from streams.agents.ports import BatchPort, EnginePort, TablePort
 from streams.core.event import Reason, ReasonKind
@@ -37,7 +38,6 @@ from streams.core.ledger import AttemptRow, LedgerState, is_foreign
 from streams.core.message import Message, RecordRef, Stream
 from streams.core.receipt import ReceiptKind
 from streams.core.routing import route
-from streams.engine.errors import PartitionLost
 from streams.providers.base import Exchange, Provider
 from streams.serde.internal import Malformed, pack, unpack
 from streams.topics import DEAD_LETTERS, PROVIDER_OUTCOMES
@@ -78,11 +78,9 @@ class Dispatch:
         self._refusals = Refusals(suppressions, config)
         self._load = load_message
         self._outbound = config.topics.outbound("transactional")
-        self._crash = crash
+        self.tasks = Tasks(crash)
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._recent: OrderedDict[str, Message] = OrderedDict()
-        self._tasks: dict[asyncio.Task[None], int] = {}
-        self._finishing: dict[asyncio.Task[None], int] = {}
         self._under_way: Counter[Stream] = Counter()
         self._open_partitions: set[int] = set()
         self._touched: dict[Former, Gate] = {}
@@ -298,7 +296,7 @@ class Dispatch:
         if self._decided:
             decided, self._decided = self._decided, []
             for partition, settled in _by_partition(decided):
-                self._finish(self.settle(settled), partition)
+                self.tasks.finish(self.settle(settled), partition)
 
     async def settle(self, decided: Sequence[Settled]) -> None:
         """Let flights rest in their rows and tell track."""
@@ -323,7 +321,7 @@ class Dispatch:
 
     def _start_call(self, gate: Gate, flights: Sequence[Flight]) -> None:
         self.observer.in_flight(gate.provider, gate.calls)
-        self._finish(self._call(gate, list(flights)), flights[0].partition)
+        self.tasks.finish(self._call(gate, list(flights)), flights[0].partition)
 
     async def _call(self, gate: Gate, flights: list[Flight]) -> None:
         stream = flights[0].message.stream
@@ -410,10 +408,10 @@ class Dispatch:
             elif row.state in (LedgerState.PARKED, LedgerState.UNCERTAIN):
                 self.schedule.add(partition, row.due_ms, message_id)
             if row.owed:
-                self.spawn(self.waker.pay(partition, message_id, row), partition)
+                self.tasks.spawn(self.waker.pay(partition, message_id, row), partition)
         for message_id, row in unfinished:
             self.busy[message_id] = None
-            self.spawn(self.waker.doubt(message_id, row, now_ms), partition)
+            self.tasks.spawn(self.waker.doubt(message_id, row, now_ms), partition)
         if unfinished:
             log.warning("partition %d: %d sends of an older owner are uncertain", partition, len(unfinished))
         self.waker.nudge()
@@ -425,13 +423,8 @@ class Dispatch:
                 self._give_back(flight)
         self._touched.clear()
         self.schedule.drop(partition)
-        ending = [task for task, home in self._finishing.items() if home == partition]
-        if ending:
-            await asyncio.wait(ending, timeout=self.config.handover_s)
+        await self.tasks.leave(partition, self.config.handover_s)
         self._open_partitions.discard(partition)
-        for task, home in self._tasks.items():
-            if home == partition:
-                task.cancel()
         for message_id, holder in list(self.busy.items()):
             if self.partition_of(message_id) == partition:
                 if holder is not None:
@@ -484,34 +477,11 @@ class Dispatch:
 
     async def run(self) -> None:
         """Report and park until cancelled, beside the waker."""
-        self.spawn(self.waker.run())
+        self.tasks.spawn(self.waker.run())
         while True:
             await asyncio.sleep(self.config.sum_interval_s)
             self.report()
             self.park_paused()
-
-    def spawn(self, work: Coroutine[Any, Any, None], partition: int = -1) -> None:
-        """Run beside the agent, until the partition is lost; an exception ends the process."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks[task] = partition
-        task.add_done_callback(self._ended)
-
-    def _finish(self, work: Coroutine[Any, Any, None], partition: int) -> None:
-        """Run to its end even while the partition is being given away."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._finishing[task] = partition
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        partition = self._tasks.pop(task, None)
-        partition = self._finishing.pop(task, -1) if partition is None else partition
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        if isinstance(error, PartitionLost):
-            log.info("partition %d went to another worker before its last rows were written", partition)
-            return
-        log.critical("dispatch cannot go on", exc_info=error)
-        self._crash(error)
 
     def _wake_in(self, seconds: float, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(seconds, callback)

@@ -53,7 +53,7 @@ class Orders:
             desk.after(message_id, lambda: self.take(command, batch))
         else:
             desk.busy[message_id] = None
-            desk.spawn(self._obey(command, batch), batch.partition)
+            desk.tasks.spawn(self._obey(command, batch), batch.partition)
 
     async def _obey(self, command: Command, batch: BatchPort) -> None:
         desk = self._desk

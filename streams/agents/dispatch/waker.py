@@ -79,7 +79,7 @@ class Waker:
             await self._send_again(partition, message_id, row)
         elif row.state is LedgerState.UNCERTAIN:
             desk.busy[message_id] = None
-            desk.spawn(self._reconcile(partition, message_id, row), partition)
+            desk.tasks.spawn(self._reconcile(partition, message_id, row), partition)
 
     async def _send_again(self, partition: int, message_id: str, row: AttemptRow) -> None:
         desk = self._desk
