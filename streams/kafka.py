@@ -110,7 +110,12 @@ class KafkaClient:
     # reading
 
     def read(
-        self, topic: str, partitions: Iterable[int] | None = None, *, since_ms: int = 0, timeout_s: float = _READ_TIMEOUT_S
+        self,
+        topic: str,
+        partitions: Iterable[int] | None = None,
+        *,
+        since_ms: int = 0,
+        timeout_s: float = _READ_TIMEOUT_S,
     ) -> Iterator[Record]:
         """The records of a topic (or some of its partitions) up to the end that is met; old ones first per partition.
 
@@ -125,12 +130,13 @@ class KafkaClient:
             while left:
                 for message in consumer.consume(_FETCH, 0.1):
                     heard_s = time.monotonic()
-                    if message.error() is None:
+                    error = message.error()
+                    if error is None:
                         yield _record(message)
-                    elif message.error().code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 (its public name)
+                    elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 (its public name)
                         left.discard(message.partition())
                     else:
-                        raise KafkaUnavailable(f"reading {topic} failed: {message.error().str()}")
+                        raise KafkaUnavailable(f"reading {topic} failed: {error.str()}")
                 if time.monotonic() - heard_s > timeout_s:
                     raise KafkaUnavailable(f"reading {topic} failed: no answer from {self.bootstrap}")
         except KafkaException as exc:

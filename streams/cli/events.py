@@ -42,8 +42,10 @@ def events(
     except ValueError as exc:
         raise UsageFailure(f"--since {since}: neither an age like 15m, 24h, 7d nor an RFC 3339 time") from exc
     topic = invocation.topics.name(DELIVERY_EVENTS)
-    source = _followed(invocation, topic, partitions, since_ms) if follow else invocation.kafka.read(
-        topic, partitions, since_ms=since_ms
+    source = (
+        _followed(invocation, topic, partitions, since_ms)
+        if follow
+        else invocation.kafka.read(topic, partitions, since_ms=since_ms)
     )
     count = 0
     try:
@@ -85,9 +87,7 @@ def _followed(invocation: Invocation, topic: str, partitions: list[int] | None, 
         sys.stdout.flush()
 
 
-def _chosen(
-    records: Iterable[Record], types: frozenset[str], message_id: str | None
-) -> Iterator[dict[str, Any]]:
+def _chosen(records: Iterable[Record], types: frozenset[str], message_id: str | None) -> Iterator[dict[str, Any]]:
     key = message_id.encode() if message_id else None
     for record in records:
         if key is not None and record.key != key:

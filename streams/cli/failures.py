@@ -2,8 +2,8 @@
 
 Rules:
 
-1. These commands change nothing themselves: they produce commands to ``outbound``, keyed like the message, and dispatch,
-   which owns the ledger, decides what they mean for it.
+1. These commands change nothing themselves: they produce commands to ``outbound``, keyed like the message, and
+   dispatch, which owns the ledger, decides what they mean for it.
 2. A retry by filter tells how many messages it concerns and asks, unless ``--yes`` is given.
 """
 
@@ -61,7 +61,9 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _filter(statuses: tuple[str, ...], tenant: str, provider: str, reason: str, domain: str, since: str | None) -> Filter:
+def _filter(
+    statuses: tuple[str, ...], tenant: str, provider: str, reason: str, domain: str, since: str | None
+) -> Filter:
     try:
         since_ms = since_text(since)
     except ValueError as exc:
@@ -73,7 +75,7 @@ def _filter(statuses: tuple[str, ...], tenant: str, provider: str, reason: str, 
 @_filter_options
 @json_option
 @click.pass_obj
-def failures(invocation: Invocation, as_json: bool, **chosen: Any) -> None:
+def failures(invocation: Invocation, /, as_json: bool, **chosen: Any) -> None:
     """Show messages that were not delivered, each with its last event and the reason."""
     found = list(_failed(invocation, _filter(**chosen)))
     if as_json:
@@ -106,7 +108,7 @@ def failures(invocation: Invocation, as_json: bool, **chosen: Any) -> None:
 @json_option
 @click.pass_obj
 def retry(
-    invocation: Invocation, message_ids: tuple[str, ...], everything: bool, yes: bool, as_json: bool, **chosen: Any
+    invocation: Invocation, /, message_ids: tuple[str, ...], everything: bool, yes: bool, as_json: bool, **chosen: Any
 ) -> None:
     """Send messages again: those named, or with --all every failed one that the filter finds.
 
@@ -169,7 +171,7 @@ def _checked(message_ids: tuple[str, ...]) -> tuple[str, ...]:
 
     for identity in message_ids:
         if not is_message_id(identity):
-            raise UsageFailure(f"{identity!r} is not a message id; find ids with: streams failures, streams message ADDRESS")
+            raise UsageFailure(f"{identity!r} is not a message id; find them with: streams message ADDRESS")
     return tuple(dict.fromkeys(message_ids))
 
 

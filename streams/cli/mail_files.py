@@ -29,9 +29,9 @@ MAX_BYTES = 25 * 1024 * 1024
 _ADDRESS = re.compile(r"[^@\s<>()\[\],;:\\\"]+@[^@\s<>()\[\],;:\\\"]+|\"[^\"\\\r\n]+\"@[^@\s<>()\[\],;:\\\"]+")
 
 _DEFECTS: dict[type[defects.MessageDefect], str] = {
-    defects.FirstHeaderLineIsContinuationDefect: "the first line of the headers is indented, as if it continued another",
+    defects.FirstHeaderLineIsContinuationDefect: "the first line of the headers is indented, as if it went on",
     defects.MisplacedEnvelopeHeaderDefect: "a line beginning with 'From ' stands in the middle of the headers",
-    defects.MissingHeaderBodySeparatorDefect: "a line among the headers is no header (the empty line after them is missing?)",
+    defects.MissingHeaderBodySeparatorDefect: "a line among the headers is none (no empty line after them?)",
     defects.NoBoundaryInMultipartDefect: "it says multipart, but names no boundary",
     defects.StartBoundaryNotFoundDefect: "it says multipart, but its boundary never appears",
     defects.CloseBoundaryNotFoundDefect: "its last boundary is missing (the file is cut off?)",

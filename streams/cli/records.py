@@ -81,9 +81,7 @@ def since_text(text: str | None) -> int:
     return int((when if when.tzinfo else when.astimezone()).timestamp() * 1000)
 
 
-def audit(
-    invocation: Invocation, action: str, kind: str, target: str, *, tenant: str = "", detail: str = ""
-) -> None:
+def audit(invocation: Invocation, action: str, kind: str, target: str, *, tenant: str = "", detail: str = "") -> None:
     """Note on `audit-log` what somebody asked for; with the flush that acknowledges the order itself."""
     from streams.kafka import NewRecord
     from streams.serde.records import encode

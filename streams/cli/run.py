@@ -1,4 +1,4 @@
-"""Commands that run something until it is done or told to stop: demo, worker, ingress, sandbox, broker, doctor, bench."""
+"""Commands that run something until it is done, or until it is told to stop."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ import click
 from streams.cli.context import Invocation, json_option, print_json, say
 from streams.cli.failure import FAILED, Failure, UsageFailure
 
-_SES_WEBHOOK = "ses"
-_MAILGUN_WEBHOOK = "mailgun"
-
 
 @click.command()
 @click.option("-n", "--messages", type=click.IntRange(min=40), default=2000, show_default=True)
@@ -24,14 +21,12 @@ _MAILGUN_WEBHOOK = "mailgun"
 @click.option("--keep", is_flag=True, help="Keep the working directory (kept anyway after a failure).")
 @json_option
 @click.pass_obj
-def demo(
-    invocation: Invocation, messages: int, seed: int, bootstrap: str | None, keep: bool, as_json: bool
-) -> int:
+def demo(invocation: Invocation, messages: int, seed: int, bootstrap: str | None, keep: bool, as_json: bool) -> int:
     """Show everything at work, and check every count.
 
-    Starts the embedded broker, sandbox providers, ingress and a worker; sends mixed messages through both providers, with
-    bounces, deferrals, complaints, opens, clicks, repeats and one provider outage; then compares the delivery events with
-    the sandbox's own ledger. Exits 0 only if they are equal.
+    Starts the embedded broker, sandbox providers, ingress and a worker; sends mixed messages through both providers,
+    with bounces, deferrals, complaints, opens, clicks, repeats and one provider outage; then compares the delivery
+    events with the sandbox's own ledger. Exits 0 only if they are equal.
     """
     from streams.demo.run import DemoOptions, run_demo
 
@@ -41,7 +36,10 @@ def demo(
 @click.command()
 @click.pass_obj
 def worker(invocation: Invocation) -> int:
-    """Run the agents until SIGTERM: intake, dispatch, track, normalise, breakers. `faust -A streams.app worker` does too."""
+    """Run the agents until SIGTERM: intake, dispatch, track, normalise, breakers.
+
+    `faust -A streams.app worker` starts the same.
+    """
     settings = invocation.settings
     _ = invocation.kafka.admin  # a clear sentence before anything starts
     _log_to_stderr()
@@ -89,7 +87,8 @@ def sandbox(
 ) -> int:
     """Stand in for Mailgun and SES: accepts mail, keeps a ledger, sends signed webhooks, fails on request.
 
-    The address names the fate: bounce+1@…, complaint@…, defer@…, open@…; others are drawn. Faults: POST /sandbox/faults.
+    The address names the fate: bounce+1@…, complaint@…, defer@…, open@…; others are drawn. Faults: POST
+    /sandbox/faults.
     """
     import asyncio
 
@@ -104,8 +103,8 @@ def sandbox(
         port=port,
         seed=seed,
         latency_ms=(latency_ms, latency_ms / 4),
-        mailgun=MailgunConfig(webhook_url=f"{base}/{_MAILGUN_WEBHOOK}" if base else None),
-        ses=SesConfig(webhook_url=f"{base}/{_SES_WEBHOOK}" if base else None, certificates_dir=folder / "certificates"),
+        mailgun=MailgunConfig(webhook_url=f"{base}/mailgun" if base else None),
+        ses=SesConfig(webhook_url=f"{base}/ses" if base else None, certificates_dir=folder / "certificates"),
         webhook_delay_s=event_delay,
         webhook_duplicate_rate=repeat,
     )
@@ -139,7 +138,7 @@ def broker(port: int, as_json: bool) -> int:
             print_json({"bootstrap": running.bootstrap})
             sys.stdout.flush()
         else:
-            say(f"embedded broker at {running.bootstrap}; configure it with: [kafka] profile = \"embedded\"")
+            say(f'embedded broker at {running.bootstrap}; configure it with: [kafka] profile = "embedded"')
         while not stop.wait(0.5):
             if not running.running:
                 raise Failure("the embedded broker has ended by itself")

@@ -4,8 +4,8 @@ Rules:
 
 1. Whatever is refused is named with its reason, nothing is dropped in silence; then the exit code is 1.
 2. Everything else is on Kafka, acknowledged, when the command ends.
-3. A request is checked against the schema here already; what only the worker can know (templates, suppressions) comes back
-   as a delivery event.
+3. A request is checked against the schema here already; what only the worker can know (templates, suppressions) comes
+   back as a delivery event.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from streams.cli.failure import Failure, UsageFailure
 from streams.topics import SEND_REQUESTS, SEND_REQUESTS_BULK
 
 Request = dict[str, Any]
+
+_KEPT = ("idempotency_key", "tenant", "recipients", "cc", "bcc")
+"""What is remembered of a request that was sent: enough to tell its message ids."""
 
 
 @dataclass(slots=True)
@@ -63,7 +66,7 @@ class Outcome:
 @click.option("--on-uncertain", type=click.Choice(["hold", "resend"]))
 @json_option
 @click.pass_obj
-def send(invocation: Invocation, files: tuple[str, ...], eml: bool, as_json: bool, **flags: Any) -> None:
+def send(invocation: Invocation, /, files: tuple[str, ...], eml: bool, as_json: bool, **flags: Any) -> None:
     """Send messages.
 
     \b
@@ -111,7 +114,7 @@ def _produce(invocation: Invocation, source: Iterable[tuple[str, Request]], outc
         topic = invocation.topics.name(SEND_REQUESTS_BULK if checked["stream"] == "bulk" else SEND_REQUESTS)
         invocation.kafka.partitions(topic)
         invocation.kafka.send(NewRecord(topic, checked["recipients"][0]["email"].encode(), value))
-        outcome.sent.append({name: checked[name] for name in ("idempotency_key", "tenant", "stream", "recipients", "cc", "bcc")})
+        outcome.sent.append({name: checked[name] for name in _KEPT})
         advance()
     invocation.kafka.flush()
 
@@ -299,7 +302,8 @@ def _no_content(flags: dict[str, Any]) -> None:
     names = ("to", "cc", "bcc", "subject", "text", "html", "template_id", "data", "headers", "attach", "key")
     for name in names:
         if flags[name]:
-            raise UsageFailure(f"--{name.removesuffix('_id')} does not go with request files: it belongs into the request")
+            option = name.removesuffix("_id").replace("_", "-")
+            raise UsageFailure(f"--{option} does not go with request files: it belongs into the request")
 
 
 def _requests_of(files: tuple[str, ...], flags: dict[str, Any], outcome: Outcome) -> Iterator[tuple[str, Request]]:
@@ -308,10 +312,11 @@ def _requests_of(files: tuple[str, ...], flags: dict[str, Any], outcome: Outcome
     for name in files:
         with _opened(name) as file:
             first = file.peek(1)[:1] if hasattr(file, "peek") else b""
+            values: Iterable[tuple[str, bytes]]
             if name.endswith(".jsonl") or (name == "-" and first != b"["):
                 values = ((f"{name} line {number}", line) for number, line in enumerate(file, 1) if line.strip())
             else:
-                values = iter(_whole(name, file.read(), outcome))
+                values = _whole(name, file.read(), outcome)
             for origin, value in values:
                 request = _decoded(value)
                 if isinstance(request, str):
@@ -358,7 +363,8 @@ def _mails(files: tuple[str, ...], flags: dict[str, Any], outcome: Outcome) -> I
 
     for name in ("cc", "bcc", "reply_to", "subject", "text", "html", "template_id", "data", "headers", "attach"):
         if flags[name]:
-            raise UsageFailure(f"--{name.removesuffix('_id').replace('_', '-')} does not go with --eml: mails are sent as they are")
+            option = name.removesuffix("_id").replace("_", "-")
+            raise UsageFailure(f"--{option} does not go with --eml: mails are sent as they are")
     for name in files:
         try:
             raw = Path(name).read_bytes()

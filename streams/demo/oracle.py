@@ -2,11 +2,11 @@
 
 The sandbox's ledger is the truth about what a provider took and what it reported. Rules:
 
-1. Every acceptance in the ledger is exactly one ``message.sent``; every event that the sandbox reported is exactly one event
-   of ours with the same meaning; nothing else claims to come from a provider.
+1. Every acceptance in the ledger is exactly one ``message.sent``; every event that the sandbox reported is exactly one
+   event of ours with the same meaning; nothing else claims to come from a provider.
 2. Every planned message has its planned end, and there is no event of a message that nobody planned.
-3. ``lost`` counts the messages of which something is missing in the events or in the ledger, ``duplicated`` those of which
-   something is there more often than it may be (accepted twice by providers included), and repeated event ids.
+3. ``lost`` counts the messages of which something is missing in the events or in the ledger, ``duplicated`` those of
+   which something is there more often than it may be (accepted twice by providers included), and repeated event ids.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ Count = Counter[tuple[str, str]]
 """How often, by (message id, event type)."""
 
 
-def judge(
-    plan: Plan, accepted: Iterable[Accepted], reported: Iterable[Reported], events: Sequence[Event]
-) -> Verdict:
+def judge(plan: Plan, accepted: Iterable[Accepted], reported: Iterable[Reported], events: Sequence[Event]) -> Verdict:
     """Compare everything."""
     acceptances = list(accepted)
     actual = _of_providers(events)

@@ -24,7 +24,7 @@ TEMPLATE: dict[str, Any] = {
     "version": "1",
     "subject": "{{ month }} news for {{ first_name }}",
     "text": "Hello {{ first_name }},\n\nyour code is {{ code }}. See https://shop.example.com/{{ month }}\n",
-    "html": '<p>Hello {{ first_name }},</p><p>your code is <b>{{ code }}</b>.</p>'
+    "html": "<p>Hello {{ first_name }},</p><p>your code is <b>{{ code }}</b>.</p>"
     '<p><a href="https://shop.example.com/{{ month }}">All offers</a></p>',
     "description": "Sent by the demo to many recipients at once.",
 }
@@ -111,7 +111,9 @@ def make_plan(messages: int, seed: int, run: str) -> Plan:
         requests.append(bad)
         ends[bad.message_ids[0]] = (EventType.REJECTED,)
     chance.shuffle(requests)
-    later = tuple(_single(f"{run}-again-{n}", address, "again", "bulk") for n, address in enumerate(unusable[:follow_ups]))
+    later = tuple(
+        _single(f"{run}-again-{n}", address, "again", "bulk") for n, address in enumerate(unusable[:follow_ups])
+    )
     ends |= {request.message_ids[0]: (EventType.SUPPRESSED,) for request in later}
     before, during, afterwards = _waves(requests)
     before = (*before, *before[: max(1, len(requests) // 100)])  # asked twice: nothing more may happen

@@ -141,21 +141,25 @@ class _Demo:
     def _settle(self) -> None:
         """Nothing may come any more that would change a count."""
         self._screen.phase("waiting for silence")
-        self._until("the providers have nothing left to report", lambda: not self._system.stats()["pending_webhooks"])
+        self._until("the providers have reported everything", lambda: not self._system.stats()["pending_webhooks"])
         progress = self._watcher.progress
         since_s = time.monotonic()
         self._until("no event comes any more", lambda: time.monotonic() - max(since_s, progress.last_s) > _QUIET_S)
 
     def _trickle(self, requests: Sequence[PlannedRequest]) -> None:
-        """A few at a time until the breaker has closed (somebody must want to send, or nobody probes), then the rest."""
+        """A few at a time until the breaker has closed (nobody probes for nothing), then the rest."""
         pause_s = _TRICKLE_S / len(requests)
         for number, request in enumerate(requests):
             if self._breaker().state == "closed":
                 self._produce(requests[number:])
                 return
             self._produce([request])
-            next_s = time.monotonic() + pause_s
-            self._until("the next request is due", lambda at=next_s: time.monotonic() >= at or self._breaker().state == "closed")  # type: ignore[misc]
+            self._pause(pause_s)
+
+    def _pause(self, pause_s: float) -> None:
+        """Until so much time has passed, or the breaker has closed."""
+        end_s = time.monotonic() + pause_s
+        self._until("the next request is due", lambda: time.monotonic() >= end_s or self._breaker().state == "closed")
 
     # -- looking
 

@@ -87,7 +87,9 @@ def _providers(progress: Progress) -> Table:
         seen = progress.breakers.get(provider)
         state = seen.state if seen else "closed"
         counts = (str(seen.opened), str(seen.closed)) if seen else ("0", "0")
-        table.add_row(provider, str(progress.sent_by[provider]), Text(state, style=_STATE_STYLE.get(state, "")), *counts)
+        table.add_row(
+            provider, str(progress.sent_by[provider]), Text(state, style=_STATE_STYLE.get(state, "")), *counts
+        )
     return table
 
 

@@ -95,7 +95,9 @@ class DemoFailed(RuntimeError):
 
 
 class DemoSystem:
-    """Everything that runs. `start`, then `settings`, `inject`, `heal`, `stats`, `ledger`; use it as a context manager."""
+    """Everything that runs. `start`, then `settings`, `inject`, `heal`, `stats`, `ledger`; use it as a context
+    manager.
+    """
 
     def __init__(self, folder: Path, run: str, bootstrap: str | None = None) -> None:
         self.folder = folder
@@ -204,7 +206,9 @@ class DemoSystem:
         while not self._answers(url):
             self.check()
             if time.monotonic() > deadline:
-                raise DemoFailed(f"the {name} was not ready within {_START_TIMEOUT_S:.0f} s: {_last_line(self._log(name))}")
+                raise DemoFailed(
+                    f"the {name} was not ready within {_START_TIMEOUT_S:.0f} s: {_last_line(self._log(name))}"
+                )
             time.sleep(_POLL_S)
 
     def _answers(self, url: str) -> bool:
