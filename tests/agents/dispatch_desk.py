@@ -230,7 +230,7 @@ class Literal:
     async def compose(self, provider: str, flights: Sequence[Flight]) -> Composed:
         if not flights:
             return Composed()
-        entries = tuple(Entry(f.message.message_id, f.attempts + 1, f.message.recipient) for f in flights)
+        entries = tuple(Entry(f.message.message_id, f.next_attempt, f.message.recipient) for f in flights)
         content = flights[0].message.content
         assert content is not None
         return Composed(Batch(content.sender, entries, (content.subject,), (content.text,)), list(flights))

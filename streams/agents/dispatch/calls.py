@@ -144,11 +144,9 @@ class Calls:
         owner = self.owner()
         tickets = []
         for flight in flights:
-            row = flight.row
-            again = row is not None and row.state is LedgerState.SENDING
             flight.row = AttemptRow(
                 state=LedgerState.SENDING,
-                attempt=row.attempt if again and row else flight.attempts + 1,
+                attempt=flight.next_attempt,
                 changed_ms=now_ms,
                 fingerprint=flight.message.fingerprint,
                 source=flight.source,

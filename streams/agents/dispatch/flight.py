@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streams.agents.ports import BatchPort
-from streams.core.ledger import AttemptRow
+from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.message import Content, Message, RecordRef
 
 
@@ -38,6 +38,12 @@ class Flight:
     def tries(self) -> int:
         """Refusals so far that were the message's own."""
         return self.row.tries if self.row else 0
+
+    @property
+    def next_attempt(self) -> int:
+        """The number of the call that is about to begin; a half of a refused batch keeps its number."""
+        again = self.row is not None and self.row.state is LedgerState.SENDING
+        return self.attempts if again else self.attempts + 1
 
     def land(self) -> None:
         """The row rests and its receipt is out: the source offset may advance."""

@@ -1,0 +1,113 @@
+"""From messages that share a content to what one provider call carries.
+
+Rules:
+
+1. A content whose template only interpolates personal data becomes one body with variables per recipient.
+2. What must be rendered per recipient, or what the adapter says does not fit one call, goes one by one.
+3. A message that cannot be rendered is refused with the reason; its neighbours are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from streams.agents.contents import ContentStore, Gone
+from streams.agents.dispatch.composed import Composed
+from streams.agents.dispatch.flight import Flight
+from streams.content.render import Compiled, Renderer, RenderFailure, render_one, variables_for
+from streams.core.event import Reason, ReasonKind
+from streams.core.message import Content
+from streams.providers.base import Batch, Entry, Provider
+from streams.serde.internal import unpack
+
+
+class Composer:
+    """Fetches contents, renders, and asks the adapter whether the result fits one call."""
+
+    def __init__(self, contents: ContentStore, renderer: Renderer, providers: Mapping[str, Provider]) -> None:
+        self._contents = contents
+        self._renderer = renderer
+        self._providers = providers
+
+    async def compose(self, provider: str, flights: Sequence[Flight]) -> Composed:
+        """One batch for ``flights``, which share a content hash."""
+        if not flights:
+            return Composed()
+        content = await self._content(flights[0])
+        if isinstance(content, Reason):
+            return Composed(refused=[(flight, content) for flight in flights])
+        compiled = self._renderer.compiled(content, flights[0].message.content_hash)
+        if isinstance(compiled, RenderFailure):
+            return Composed(refused=[(flight, compiled.reason) for flight in flights])
+        if len(flights) == 1 and not compiled.plain:
+            return _rendered(content, compiled, flights[0])
+        if not compiled.plain:
+            return Composed(one_by_one=list(flights))
+        composed = _shared(content, compiled, flights)
+        if composed.batch is None or len(composed.flights) == 1:
+            return composed
+        if self._providers[provider].fits(composed.batch):
+            return Composed(refused=composed.refused, one_by_one=composed.flights)
+        return composed
+
+    async def _content(self, flight: Flight) -> Content | Reason:
+        message = flight.message
+        if message.content is not None:
+            return message.content
+        if message.content_ref is None:
+            return Reason(ReasonKind.INVALID_REQUEST, detail="the message names no content")
+        found = await self._contents.load(message.content_ref)
+        content = None if isinstance(found, Gone) else unpack(found)
+        if isinstance(content, Content):
+            return content
+        return Reason(ReasonKind.EXPIRED, detail="the content of the message is no longer kept")
+
+
+def _shared(content: Content, compiled: Compiled, flights: Sequence[Flight]) -> Composed:
+    """One body, and an entry with its own variables per recipient."""
+    composed = Composed()
+    entries: list[Entry] = []
+    for flight in flights:
+        variables = variables_for(compiled, flight.message)
+        if isinstance(variables, RenderFailure):
+            composed.refused.append((flight, variables.reason))
+        else:
+            composed.flights.append(flight)
+            entries.append(_entry(flight, variables))
+    if entries:
+        composed.batch = replace(
+            _frame(content, tuple(entries)), subject=compiled.subject, text=compiled.text, html=compiled.html
+        )
+    return composed
+
+
+def _rendered(content: Content, compiled: Compiled, flight: Flight) -> Composed:
+    """A text of its own for one recipient."""
+    rendered = render_one(compiled, flight.message)
+    if isinstance(rendered, RenderFailure):
+        return Composed(refused=[(flight, rendered.reason)])
+    frame = _frame(content, (_entry(flight, {}),))
+    batch = replace(frame, subject=rendered.subject, text=rendered.text, html=rendered.html)
+    return Composed(batch=batch, flights=[flight])
+
+
+def _entry(flight: Flight, variables: Mapping[str, str]) -> Entry:
+    message = flight.message
+    return Entry(message.message_id, flight.next_attempt, message.recipient, variables)
+
+
+def _frame(content: Content, entries: tuple[Entry, ...]) -> Batch:
+    return Batch(
+        sender=content.sender,
+        entries=entries,
+        mime=content.mime,
+        reply_to=content.reply_to,
+        visible_to=content.visible_to,
+        visible_cc=content.visible_cc,
+        headers=content.headers,
+        tags=content.tags,
+        attachments=content.attachments,
+        track_opens=content.track_opens,
+        track_clicks=content.track_clicks,
+    )
