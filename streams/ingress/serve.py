@@ -82,7 +82,7 @@ async def running(
 
 
 def listen(options: IngressSettings, *, shared: bool = False) -> socket.socket:
-    """A bound socket; raises :class:`PortTaken`. ``shared`` lets other processes of ours bind it too."""
+    """A listening socket; raises :class:`PortTaken`. ``shared`` lets other processes of ours bind it too."""
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -90,6 +90,7 @@ def listen(options: IngressSettings, *, shared: bool = False) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((options.host, options.port))
+        bound.listen(_BACKLOG)  # only now is a port that somebody else listens on found out
     except OSError as exc:
         bound.close()
         why = os.strerror(exc.errno).lower() if exc.errno else str(exc)

@@ -20,8 +20,6 @@ from streams.core.message import OnUncertain
 from streams.settings.keys import key, required
 from streams.settings.secret import Secret
 
-PROVIDER_TYPES = ("mailgun", "ses", "smtp", "directmail")
-
 MAX_PROVIDERS = 16
 """Providers are metric labels and each has a circuit breaker: their number is bounded."""
 
@@ -177,12 +175,6 @@ class ProviderSettings:
     concurrency: int = key(8, "Calls under way at once, per worker and priority.", least=1, most=1024)
     batch_size: int = key(0, "Recipients per call; 0 for as many as the provider takes.", least=0, most=1000)
     deadline_s: float = key(30.0, "Total time of one call.", least=0.5, most=300)
-    visibility_delay_s: float | None = key(
-        None,
-        "How long the provider may take to show a message it accepted (before that, absence proves nothing); "
-        "by default what is known of its type.",
-        least=0,
-    )
     options: Mapping[str, Any] = field(default_factory=dict, metadata={"hidden": True})
     accounts: Mapping[str, Mapping[str, Any]] = key(
         {},

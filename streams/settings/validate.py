@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from streams.core.message import Stream
-from streams.settings.model import PROVIDER_TYPES, Profile, Settings
+from streams.settings.model import Profile, Settings
 from streams.settings.read import suggestion
 from streams.settings.secret import SettingsError
 
@@ -53,11 +53,9 @@ def _kafka(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _providers(settings: Settings) -> Iterator[tuple[str, str]]:
+    types = {provider.type for provider in settings.providers.values()}
     for provider in settings.providers.values():
-        if provider.type not in PROVIDER_TYPES:
-            close = suggestion(provider.type, dict.fromkeys(PROVIDER_TYPES))
-            yield f"[providers.{provider.name}] type", f"must be one of {', '.join(PROVIDER_TYPES)}{close}"
-        if provider.name in PROVIDER_TYPES and provider.name != provider.type:
+        if provider.name in types and provider.name != provider.type:
             yield f"[providers.{provider.name}]", f"is of type {provider.type}: do not name it after another type"
 
 
