@@ -186,11 +186,22 @@ async def test_an_uncertain_message_is_never_sent_again_blindly_nor_failed_over(
     assert len(d.requests) == 1 and d.providers["mailgun"].questions == []
 
 
-async def test_rule_04_absence_is_asked_for_only_after_lease_and_visibility_delay() -> None:
+async def test_rule_04_a_dead_owners_attempt_is_asked_about_only_after_lease_and_visibility_delay() -> None:
     d = await desk(lanes={"mailgun": LaneConfig(deadline_s=30, visibility_delay_s=10)}, lease_margin_s=15)
+    d.during_call = lambda request: asyncio.Event().wait()
+    await d.give(d.message())
+    await d.restarted()
+    await d.wake(54)
+    assert d.providers["mailgun"].questions == []
+    await d.wake(2)
+    assert len(d.providers["mailgun"].questions) == 1
+
+
+async def test_rule_04_an_unread_answer_is_asked_about_only_after_the_visibility_delay() -> None:
+    d = await desk(lanes={"mailgun": LaneConfig(visibility_delay_s=10)})
     d.providers["mailgun"].answer = lambda batch: UNCERTAIN
     await d.give(d.message())
-    await d.wake(44)
+    await d.wake(9)
     assert d.providers["mailgun"].questions == []
     await d.wake(2)
     assert len(d.providers["mailgun"].questions) == 1

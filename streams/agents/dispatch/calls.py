@@ -227,15 +227,9 @@ class Calls:
                 )
             case Rejected(reason):
                 return replace(row, state=LedgerState.REJECTED, changed_ms=now_ms, reason=reason)
-            case Uncertain(reason):
+            case Uncertain(reason):  # our call has ended; what the provider may still do is in its visibility delay
                 due_ms = now_ms + int(1000 * gate.config.visibility_delay_s)
-                return replace(
-                    row,
-                    state=LedgerState.UNCERTAIN,
-                    changed_ms=now_ms,
-                    reason=reason,
-                    due_ms=max(due_ms, row.lease_until_ms),
-                )
+                return replace(row, state=LedgerState.UNCERTAIN, changed_ms=now_ms, reason=reason, due_ms=due_ms)
             case Deferred():
                 return self._deferred(gate, flight, outcome, now_ms)
         assert_never(outcome)

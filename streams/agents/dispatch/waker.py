@@ -105,7 +105,7 @@ class Waker:
             state=LedgerState.UNCERTAIN,
             changed_ms=now_ms,
             reason=reason,
-            due_ms=max(row.lease_until_ms, now_ms + delay_ms),
+            due_ms=max(row.lease_until_ms, now_ms) + delay_ms,
         )
         await self._rest(message_id, row, doubtful)
 
