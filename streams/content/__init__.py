@@ -1,0 +1,1 @@
+"""From content to what a provider carries: rendering templates and building MIME messages."""
