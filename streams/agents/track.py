@@ -1,0 +1,256 @@
+"""Track: receipts in, ``delivery-events`` out. It alone writes that topic and the tables ``messages``, ``suppressions``.
+
+Rules:
+
+1. What happens to a message is decided by :func:`streams.core.lifecycle.advance` alone; here we fetch and tell.
+2. Events, commands and audit records are acknowledged before the rows are logged, and the rows before the offset. A
+   crash in between repeats events under the same ids and loses none.
+3. Receipts of one message in one batch are folded one after the other; its row is written once.
+4. A suppression is folded again from a repeated receipt: the row of the message may have outrun it in a crash.
+5. Everything stays in the partition of the batch, except bindings of provider ids, which lie where lookups finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streams.agents.bindings import Bind, bind_key
+from streams.agents.dead_letters import dead_letter
+from streams.agents.expiry import Expiry
+from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
+from streams.agents.track_counts import SilentTrack, TrackCounts, TrackObserver
+from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
+from streams.core.ids import partition_of_text
+from streams.core.lifecycle import Step, advance, expired
+from streams.core.message_state import MessageState
+from streams.core.receipt import Receipt, ReceiptKind
+from streams.core.suppression import Suppression, SuppressionChange, fold
+from streams.failpoints import failpoint
+from streams.serde.configuration import encode_audit
+from streams.serde.events import encode_event, event_headers
+from streams.serde.internal import Malformed, pack, packer, unpack, unpacker
+from streams.topics import AUDIT_LOG, DEAD_LETTERS, DELIVERY_EVENTS, LOOKUPS, OUTBOUND, Topics
+
+_DAY_MS = 86_400_000
+
+_write_state, _read_state = packer(MessageState), unpacker(MessageState)
+_write_suppression, _read_suppression = packer(Suppression), unpacker(Suppression)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackConfig:
+    """``partitions`` is the deployment's count. ``bind_provider_ids`` names the providers whose events may come
+    without our message id. Prefixes of encoded records are empty unless a schema registry is configured.
+    """
+
+    topics: Topics
+    partitions: int
+    bind_provider_ids: frozenset[str] = frozenset()
+    retention_ms: int = 30 * _DAY_MS
+    event_prefix: bytes = b""
+    audit_prefix: bytes | None = None
+
+
+@dataclass(slots=True)
+class Track:
+    """``clock`` gives epoch milliseconds."""
+
+    app: EnginePort
+    messages: TablePort
+    suppressions: TablePort
+    unit: UnitFactory
+    config: TrackConfig
+    clock: Callable[[], int]
+    observer: TrackObserver = field(default_factory=SilentTrack)
+    _old_messages: Expiry = field(init=False)
+    _old_suppressions: Expiry = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._old_messages = Expiry(self.messages)
+        self._old_suppressions = Expiry(self.suppressions)
+
+    async def handle(self, batch: BatchPort) -> None:
+        """Fold a run of receipts; publish what follows, then keep the states, then let the offset go."""
+        failpoint("track.before_events")
+        run = _Run(self, batch, self.unit(self.app, batch), self.clock())
+        for record in batch.records:
+            run.take(record)
+        failpoint("track.after_events")
+        run.keep()
+        run.unit.finish()
+        self.observer.batch(run.counts)
+        await run.unit.room()
+
+    async def sweep(self, partition: int, now_ms: int) -> None:
+        """Forget old rows of a partition that is ours: a bounded number per call, so call it again and again."""
+        retention_ms = self.config.retention_ms
+
+        def old_message(_: bytes, row: bytes) -> bool:
+            state = _read_state(row)
+            return isinstance(state, Malformed) or expired(state, now_ms, retention_ms)
+
+        def old_suppression(_: bytes, row: bytes) -> bool:
+            state = _read_suppression(row)
+            if isinstance(state, Malformed):
+                return True
+            return not state.active() and now_ms - state.changed_ms() > retention_ms
+
+        counts = TrackCounts()
+        for row in self._old_messages.sweep(partition, old_message):
+            state = _read_state(row)
+            if isinstance(state, MessageState) and state.facts is None:
+                counts.orphans.update(receipt.provider for receipt in state.early)
+        self._old_suppressions.sweep(partition, old_suppression)
+        if counts.orphans:
+            self.observer.batch(counts)
+
+    def lost(self, partition: int) -> None:
+        """The partition went to another worker."""
+        self._old_messages.forget(partition)
+        self._old_suppressions.forget(partition)
+
+
+class _Run:
+    """The work on one batch."""
+
+    def __init__(self, track: Track, batch: BatchPort, unit: UnitPort, now_ms: int) -> None:
+        self.unit = unit
+        self.counts = TrackCounts()
+        self._track = track
+        self._batch = batch
+        self._now_ms = now_ms
+        self._topics = track.config.topics
+        self._events_topic = track.config.topics.name(DELIVERY_EVENTS)
+        self._states: dict[str, MessageState] = {}
+        self._changed: set[str] = set()
+        self._suppressions: dict[str, Suppression] = {}
+
+    def take(self, record: RecordPort) -> None:
+        """One record of ``receipts``."""
+        receipt = unpack(record.value or b"")
+        if not isinstance(receipt, Receipt):
+            detail = receipt.detail if isinstance(receipt, Malformed) else f"a {type(receipt).__name__}, not a receipt"
+            self._dead(record, "malformed", detail)
+            return
+        message_id = receipt.message_id
+        before = self._state(message_id)
+        step = advance(before, receipt, self._now_ms)
+        if step.state is not None and step.state is not before:
+            self._states[message_id] = step.state
+            self._changed.add(message_id)
+        self.counts.add(receipt, step)
+        try:
+            self._tell(receipt, step)
+        except ValueError as exc:  # an event too large for a record; its state is kept
+            self._dead(record, "too_large", str(exc))
+        for change in step.suppressions:
+            self._suppress(receipt, change)
+
+    def keep(self) -> None:
+        """Stage the rows that changed."""
+        for message_id in self._changed:
+            self.unit.put(self._track.messages, message_id.encode(), _write_state(self._states[message_id]))
+        for key, row in self._suppressions.items():
+            self.unit.put(self._track.suppressions, key.encode(), _write_suppression(row))
+
+    def _state(self, message_id: str) -> MessageState | None:
+        state = self._states.get(message_id)
+        if state is not None:
+            return state
+        kept = self._track.messages.get(self._batch.partition, message_id.encode())
+        if kept is None:
+            return None
+        read = _read_state(kept)
+        if isinstance(read, Malformed):
+            self.counts.unreadable_rows += 1
+            return None  # what is left of the message begins again; its events keep their ids
+        return read
+
+    def _tell(self, receipt: Receipt, step: Step) -> None:
+        emit, partition, key = self.unit.emit, self._batch.partition, receipt.message_id.encode()
+        prefix = self._track.config.event_prefix
+        if step.commands:
+            facts = step.state.facts if step.state else None
+            topic = self._topics.outbound(facts.stream) if facts else self._topics.name(OUTBOUND)
+            for command in step.commands:
+                emit(topic, partition, key, pack(command))
+        if receipt.kind is ReceiptKind.SENT and not step.duplicate:
+            self._bind(receipt, step)
+        elif receipt.kind is ReceiptKind.CONFLICT and not step.duplicate:
+            self._audit_conflict(receipt, step)
+        for event in step.events:  # last: all else must not fail with an event that is too large
+            emit(self._events_topic, partition, key, encode_event(event, prefix), event_headers(event))
+
+    def _bind(self, receipt: Receipt, step: Step) -> None:
+        """Tell lookups whose the provider's id is, where its events may come without ours."""
+        theirs = receipt.provider_message_id
+        if not theirs or receipt.provider not in self._track.config.bind_provider_ids:
+            return
+        facts = step.state.facts if step.state else None
+        bind = Bind(
+            receipt.provider,
+            theirs,
+            receipt.message_id,
+            receipt.attempt,
+            facts.recipient if facts else "",
+            self._now_ms,
+        )
+        partition = partition_of_text(theirs, self._track.config.partitions)
+        self.unit.emit(self._topics.name(LOOKUPS), partition, bind_key(bind), pack(bind))
+
+    def _suppress(self, receipt: Receipt, change: SuppressionChange) -> None:
+        key = change.recipient_key
+        row = self._suppressions.get(key)
+        if row is None:
+            kept = self._track.suppressions.get(self._batch.partition, key.encode())
+            read = _read_suppression(kept) if kept is not None else None
+            row = None if isinstance(read, Malformed) else read
+        after = fold(row, change)
+        if after is row:
+            return
+        self._suppressions[key] = after
+        self.counts.suppression(change)
+        action = "suppression.remove" if change.kind is None else "suppression.add"
+        why = {} if change.kind is None else {"kind": change.kind.value}
+        if change.message_id:
+            why["message_id"] = change.message_id
+        actor = change.actor or receipt.provider or "track"
+        self._audit(receipt, actor, action, TargetKind.ADDRESS, key, change.tenant, AuditResult.DONE, why)
+
+    def _audit_conflict(self, receipt: Receipt, step: Step) -> None:
+        facts = receipt.facts or (step.state.facts if step.state else None)
+        tenant = facts.tenant if facts else ""
+        why = {"idempotency_key": facts.idempotency_key} if facts else {}
+        action, target = "message.conflict", receipt.message_id
+        self._audit(receipt, "track", action, TargetKind.MESSAGE, target, tenant, AuditResult.REFUSED, why)
+
+    def _audit(
+        self,
+        receipt: Receipt,
+        actor: str,
+        action: str,
+        kind: TargetKind,
+        target: str,
+        tenant: str,
+        result: AuditResult,
+        attributes: dict[str, str],
+    ) -> None:
+        audit = AuditRecord(
+            audit_id(actor, action, target, receipt.receipt_id),
+            receipt.occurred_ms,
+            actor,
+            action,
+            kind,
+            target,
+            tenant,
+            result,
+            receipt.reason.detail if receipt.reason else "",
+            attributes,
+        )
+        value = encode_audit(audit, self._track.config.audit_prefix)
+        self.unit.emit(self._topics.name(AUDIT_LOG), 0, tenant.encode(), value)
+
+    def _dead(self, record: RecordPort, reason: str, detail: str) -> None:
+        self.counts.dead_letters[reason] += 1
+        dead_letter(self._topics.name(DEAD_LETTERS), self.unit, self._batch, record, reason, detail)
