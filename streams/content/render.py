@@ -125,23 +125,23 @@ def render_one(compiled: Compiled, message: Message) -> Rendered | RenderFailure
     return Rendered(subject, text, html)
 
 
-class Compiler:
+class Renderer:
     """Compiled contents by content hash, the most recently used ones; failures are remembered too."""
 
     def __init__(self, max_entries: int = 256, limits: Limits | None = None) -> None:
         self._max_entries = max_entries
         self._limits = limits or Limits()
-        self._compiled: OrderedDict[str, Compiled | RenderFailure] = OrderedDict()
+        self._cached: OrderedDict[str, Compiled | RenderFailure] = OrderedDict()
 
-    def compile(self, content_hash: str, content: Content) -> Compiled | RenderFailure:
+    def compiled(self, content: Content, content_hash: str) -> Compiled | RenderFailure:
         """The compiled content; ``content_hash`` must be its hash."""
-        found = self._compiled.get(content_hash)
+        found = self._cached.get(content_hash)
         if found is None:
-            found = self._compiled[content_hash] = compile_content(content, self._limits)
-            if len(self._compiled) > self._max_entries:
-                self._compiled.popitem(last=False)
+            found = self._cached[content_hash] = compile_content(content, self._limits)
+            if len(self._cached) > self._max_entries:
+                self._cached.popitem(last=False)
         else:
-            self._compiled.move_to_end(content_hash)
+            self._cached.move_to_end(content_hash)
         return found
 
 

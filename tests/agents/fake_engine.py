@@ -1,9 +1,9 @@
 """An engine in memory: records what agents emit and write, and acknowledges at once or when told to.
 
-    engine = FakeEngine()                     # acknowledges everything at once
-    engine = FakeEngine(automatic=False)      # ... only at engine.acknowledge() or engine.acknowledge("receipts")
-    batch = FakeBatch("send-requests", 0, [record(b"value")])
-    engine.on("receipts")                     # the emitted records of one topic
+engine = FakeEngine()                     # acknowledges everything at once
+engine = FakeEngine(automatic=False)      # ... only at engine.acknowledge() or engine.acknowledge("receipts")
+batch = FakeBatch("send-requests", 0, [record(b"value")])
+engine.on("receipts")                     # the emitted records of one topic
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from streams.content.render import (
     Compiled,
-    Compiler,
     Rendered,
+    Renderer,
     RenderFailure,
     compile_content,
     render_one,
@@ -209,14 +209,14 @@ def test_rendering_does_not_change_the_data() -> None:
 
 
 def test_a_content_is_compiled_once() -> None:
-    compiler = Compiler(max_entries=2)
-    first = compiler.compile("a", content("A"))
-    assert compiler.compile("a", content("A")) is first
-    compiler.compile("b", content("B"))
-    compiler.compile("a", content("A"))
-    compiler.compile("c", content("C"))
-    assert compiler.compile("a", content("A")) is first
-    assert isinstance(compiler.compile("x", content("{{")), RenderFailure)
+    renderer = Renderer(max_entries=2)
+    first = renderer.compiled(content("A"), "a")
+    assert renderer.compiled(content("A"), "a") is first
+    renderer.compiled(content("B"), "b")
+    renderer.compiled(content("A"), "a")
+    renderer.compiled(content("C"), "c")
+    assert renderer.compiled(content("A"), "a") is first
+    assert isinstance(renderer.compiled(content("{{"), "x"), RenderFailure)
 
 
 names = st.sampled_from(["name", "order", "x.y", "x['y z']", "x.y[0]"])
