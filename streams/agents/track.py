@@ -1,4 +1,4 @@
-"""Track: receipts in, ``delivery-events`` out. It alone writes that topic and the tables ``messages``, ``suppressions``.
+"""Track: receipts in, ``delivery-events`` out. It alone writes that topic, ``messages`` and ``suppressions``.
 
 Rules:
 

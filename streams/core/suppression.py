@@ -95,6 +95,7 @@ def change_of(receipt: Receipt, facts: Facts | None) -> SuppressionChange | None
         kind = _kind_of(receipt)
     else:
         return None
+    facts = facts or receipt.facts
     return SuppressionChange(
         recipient_key_of(receipt.message_id),
         kind,
