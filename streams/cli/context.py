@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import sys
 import time
@@ -15,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    import asyncio
+
     from streams.kafka import KafkaClient
+    from streams.serde.registry import SchemaRegistry
     from streams.settings import Settings
     from streams.topics import Topics
 
@@ -62,6 +64,31 @@ class Invocation:
 
         return Topics(self.settings.kafka.prefix, self.settings.kafka.ledger_days)
 
+    @cached_property
+    def registry(self) -> SchemaRegistry | None:
+        """The schema registry, where one is configured."""
+        kafka = self.settings.kafka
+        if not kafka.schema_registry:
+            return None
+        import httpx
+
+        from streams.serde.registry import SchemaRegistry
+
+        secret = kafka.schema_registry_password
+        auth = (kafka.schema_registry_user, secret.reveal() if secret else "") if kafka.schema_registry_user else None
+        return SchemaRegistry(httpx.AsyncClient(base_url=kafka.schema_registry, auth=auth, timeout=10.0))
+
+    def fetch_schema(self, schema_id: int) -> None:
+        """Ask the registry for a schema; raises RegistryUnavailable. Without a registry nothing happens."""
+        if self.registry is not None:
+            self._loop.run_until_complete(self.registry.fetch(schema_id))
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+
+        return asyncio.new_event_loop()
+
     @property
     def address_secret(self) -> bytes:
         """What keys the hash of addresses; empty without one."""
@@ -88,8 +115,15 @@ def say(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value, one line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str) + "\n")
+    """One JSON value, one line; bytes as base64."""
+    sys.stdout.write(as_json(value) + "\n")
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON."""
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:

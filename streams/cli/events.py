@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.cli.context import Invocation, clock_text, json_option, say
+from streams.cli.context import Invocation, clock_text, json_option, print_json, say
 from streams.cli.failure import UsageFailure
-from streams.cli.records import as_json, read_event, shown, since_text, type_of, why
+from streams.cli.records import read_event, shown, since_text, type_of, why
 from streams.topics import DELIVERY_EVENTS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def events(
     )
     count = 0
     try:
-        for event in _chosen(source, wanted, message_id):
+        for event in _chosen(invocation, source, wanted, message_id):
             _print(event, as_json)
             count += 1
             if count == limit:
@@ -87,21 +87,23 @@ def _followed(invocation: Invocation, topic: str, partitions: list[int] | None, 
         sys.stdout.flush()
 
 
-def _chosen(records: Iterable[Record], types: frozenset[str], message_id: str | None) -> Iterator[dict[str, Any]]:
+def _chosen(
+    invocation: Invocation, records: Iterable[Record], types: frozenset[str], message_id: str | None
+) -> Iterator[dict[str, Any]]:
     key = message_id.encode() if message_id else None
     for record in records:
         if key is not None and record.key != key:
             continue
         if types and "ce_type" in record.headers and type_of(record) not in types:
             continue
-        event = read_event(record.value)
+        event = read_event(invocation, record.value)
         if event is not None and (not types or event["type"] in types):
             yield event
 
 
 def _print(event: dict[str, Any], json_wanted: bool) -> None:
     if json_wanted:
-        sys.stdout.write(as_json(shown(event)) + "\n")
+        print_json(shown(event))
         return
     line = (
         f"{clock_text(event['occurred_at'])}  {event['type'].removeprefix('message.'):<12} {event['message_id']}  "

@@ -53,30 +53,33 @@ def guarded(run: Callable[[], Any]) -> int:
     return code if isinstance(code, int) else DONE
 
 
-def _expected(exc: Exception) -> tuple[str, int] | None:
-    """The line and exit code of an expected failure; None for a bug.
+_EXPECTED: tuple[tuple[str, str, int], ...] = (
+    ("streams.settings.secret", "SettingsError", WRONG_USAGE),
+    ("streams.kafka", "KafkaUnavailable", FAILED),
+    ("streams.kafka", "TopicMissing", FAILED),
+    ("streams.broker", "BrokerUnavailable", FAILED),
+    ("streams.engine.errors", "EngineFailure", FAILED),
+    ("streams.ingress.serve", "PortTaken", FAILED),
+    ("streams.status", "PortTaken", FAILED),
+    ("streams.serde.registry", "RegistryUnavailable", FAILED),
+)
+"""Errors whose text is a sentence. Named, not imported: what has not been imported cannot have been raised."""
 
-    Told by name, so that a command that fails early does not import what it has not needed.
-    """
-    names = {cls.__name__ for cls in type(exc).__mro__}
-    if names & {"UsageFailure", "SettingsError", "ConfigError"}:
+_OF_THE_SYSTEM = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.ENOENT, errno.ENOSPC, errno.EROFS)
+
+
+def _expected(exc: Exception) -> tuple[str, int] | None:
+    """The line and exit code of an expected failure; None for a bug."""
+    if isinstance(exc, UsageFailure):
         return str(exc), WRONG_USAGE
-    if names & _FAILURES:
+    if isinstance(exc, Failure):
         return str(exc), FAILED
-    if isinstance(exc, OSError) and exc.errno in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL, errno.ENOENT):
+    for module, name, code in _EXPECTED:
+        if module in sys.modules and isinstance(exc, getattr(sys.modules[module], name)):
+            return str(exc), code
+    if isinstance(exc, OSError) and exc.errno in _OF_THE_SYSTEM:
         return _os_line(exc), FAILED
     return None
-
-
-_FAILURES = {
-    "Failure",
-    "KafkaUnavailable",
-    "TopicMissing",
-    "BrokerUnavailable",
-    "EngineFailure",
-    "TopicMismatch",
-    "PortTaken",
-}
 
 
 def _os_line(exc: OSError) -> str:

@@ -152,7 +152,7 @@ def _failed(invocation: Invocation, chosen: Filter) -> Iterator[dict[str, Any]]:
     attempts: dict[str, int] = {}
     topic = invocation.topics.name(DELIVERY_EVENTS)
     for record in invocation.kafka.read(topic, since_ms=chosen.since_ms):
-        event = read_event(record.value)
+        event = read_event(invocation, record.value)
         if event is None:
             continue
         identity = event["message_id"]

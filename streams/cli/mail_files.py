@@ -11,7 +11,6 @@ Rules:
 from __future__ import annotations
 
 import email
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email import errors as defects
@@ -20,13 +19,12 @@ from email.message import Message as Mail
 from email.policy import compat32
 from email.utils import getaddresses
 
+from streams.core.address import address_fault
 from streams.core.ids import normalise_address
 from streams.core.message import Mailbox
 
 MAX_BYTES = 25 * 1024 * 1024
 """Above this no provider takes a mail."""
-
-_ADDRESS = re.compile(r"[^@\s<>()\[\],;:\\\"]+@[^@\s<>()\[\],;:\\\"]+|\"[^\"\\\r\n]+\"@[^@\s<>()\[\],;:\\\"]+")
 
 _DEFECTS: dict[type[defects.MessageDefect], str] = {
     defects.FirstHeaderLineIsContinuationDefect: "the first line of the headers is indented, as if it went on",
@@ -117,8 +115,8 @@ def _mailboxes(values: Iterable[str]) -> tuple[Mailbox, ...] | Refused:
     for name, address in getaddresses([" ".join(value.split()) for value in values]):
         if not address:
             continue  # an empty group (`undisclosed-recipients:;`)
-        if not _ADDRESS.fullmatch(address):
-            return Refused(f"{address!r} is not an address")
+        if fault := address_fault(address):
+            return Refused(f"{address!r} {fault}")
         found.setdefault(normalise_address(address), Mailbox(address, _text(name)))
     return tuple(found.values())
 

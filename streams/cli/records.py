@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from streams.cli.context import Invocation, now_ms
+from streams.cli.failure import Failure
 from streams.topics import AUDIT_LOG, DELIVERY_EVENTS
 
 if TYPE_CHECKING:
     from streams.kafka import Record
 
-_TIMES = ("occurred_at", "recorded_at", "retry_at", "updated_at", "send_at", "expires_at")
 
-
-def read_event(value: bytes | None) -> dict[str, Any] | None:
+def read_event(invocation: Invocation, value: bytes | None) -> dict[str, Any] | None:
     """A delivery event with the schema's field names; None for what is none (somebody else wrote it)."""
-    from streams.serde.records import decode
-
-    event = decode("DeliveryEvent", value)
+    event = read_record(invocation, "DeliveryEvent", value)
     return event if isinstance(event, dict) else None
+
+
+def read_record(invocation: Invocation, name: str, value: bytes | None) -> dict[str, Any] | str:
+    """A public record in any of its encodings, or why it is none. Asks the schema registry where it must."""
+    from streams.serde.records import NeedsSchema, decode
+
+    found = decode(name, value, invocation.registry)
+    if isinstance(found, NeedsSchema):
+        invocation.fetch_schema(found.schema_id)
+        found = decode(name, value, invocation.registry)
+    if isinstance(found, NeedsSchema):
+        raise Failure(f"the schema registry did not tell schema {found.schema_id}")
+    return found if isinstance(found, dict) else found.detail
 
 
 def events_of(invocation: Invocation, keys: tuple[str, ...], since_ms: int = 0) -> Iterator[dict[str, Any]]:
@@ -40,7 +48,7 @@ def events_of(invocation: Invocation, keys: tuple[str, ...], since_ms: int = 0) 
     for record in invocation.kafka.read(topic, {partition_of(key, partitions) for key in keys}, since_ms=since_ms):
         if record.key is None or not record.key.startswith(prefixes):
             continue
-        event = read_event(record.value)
+        event = read_event(invocation, record.value)
         if event is not None and event["event_id"] not in seen:
             seen.add(event["event_id"])
             yield event
@@ -51,13 +59,11 @@ def type_of(record: Record) -> str:
     return record.headers.get("ce_type", b"").decode("ascii", "replace")
 
 
-def shown(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event or request for people and programs: times as RFC 3339, nothing that is not set."""
-    return {
-        name: _rfc3339(value) if name in _TIMES and isinstance(value, int) else value
-        for name, value in event.items()
-        if value not in (None, "", [], {}) and not (name == "attempt" and not value)
-    }
+def shown(event: Mapping[str, Any], name: str = "DeliveryEvent") -> dict[str, Any]:
+    """A record for people and programs: times as RFC 3339, nothing that is not set."""
+    from streams.serde.public import readable
+
+    return readable(name, event)
 
 
 def why(event: Mapping[str, Any]) -> str:
@@ -82,38 +88,19 @@ def since_text(text: str | None) -> int:
 
 
 def audit(invocation: Invocation, action: str, kind: str, target: str, *, tenant: str = "", detail: str = "") -> None:
-    """Note on `audit-log` what somebody asked for; with the flush that acknowledges the order itself."""
+    """Note on `audit-log` what somebody asked for; the flush that acknowledges the order acknowledges it too."""
+    from streams.core.audit import AuditRecord, TargetKind
     from streams.kafka import NewRecord
-    from streams.serde.records import encode
+    from streams.serde.public import encode_audit
 
-    record = {
-        "audit_id": uuid4().hex,
-        "occurred_at": now_ms(),
-        "actor": invocation.actor,
-        "action": action,
-        "tenant": tenant,
-        "target_kind": kind,
-        "target": target,
-        "detail": detail,
-    }
-    topic = invocation.topics.name(AUDIT_LOG)
-    invocation.kafka.send(NewRecord(topic, tenant.encode(), encode("AuditRecord", record)))
-
-
-def as_json(record: Mapping[str, Any]) -> str:
-    """One line."""
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=_text_of_bytes)
-
-
-def _text_of_bytes(value: object) -> str:
-    return f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
-
-
-def _rfc3339(at_ms: int) -> str:
-    when = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at_ms % 1000:03d}Z"
-
-
-def elapsed(since_s: float) -> str:
-    """Seconds since a reading of the monotonic clock, for a remark."""
-    return f"{time.monotonic() - since_s:.1f} s"
+    record = AuditRecord(
+        audit_id=uuid4().hex,
+        occurred_ms=now_ms(),
+        actor=invocation.actor,
+        action=action,
+        target_kind=TargetKind(kind),
+        target=target,
+        tenant=tenant,
+        detail=detail,
+    )
+    invocation.kafka.send(NewRecord(invocation.topics.name(AUDIT_LOG), tenant.encode(), encode_audit(record)))

@@ -104,11 +104,8 @@ def _produce(invocation: Invocation, source: Iterable[tuple[str, Request]], outc
             outcome.refused.append((origin, str(exc)))
             continue
         checked = decode("SendRequest", value)
-        if not isinstance(checked, dict):
-            outcome.refused.append((origin, getattr(checked, "detail", str(checked))))
-            continue
-        problem = _obviously_wrong(checked)
-        if problem:
+        problem = _problem(checked)
+        if problem or not isinstance(checked, dict):
             outcome.refused.append((origin, problem))
             continue
         topic = invocation.topics.name(SEND_REQUESTS_BULK if checked["stream"] == "bulk" else SEND_REQUESTS)
@@ -119,16 +116,16 @@ def _produce(invocation: Invocation, source: Iterable[tuple[str, Request]], outc
     invocation.kafka.flush()
 
 
-def _obviously_wrong(request: Request) -> str:
-    """What intake would refuse at once, told while the person is still looking."""
-    if not request["idempotency_key"]:
-        return "idempotency_key is empty"
-    if not request["recipients"]:
-        return "it has no recipient"
-    for recipient in request["recipients"]:
-        if "@" not in recipient["email"].strip("@"):
-            return f"{recipient['email']!r} is not an address"
-    return ""
+def _problem(record: Any) -> str:
+    """What intake would refuse, told while the person is still looking; empty if nothing."""
+    from streams.core.request import Invalid, read_request
+
+    if not isinstance(record, dict):
+        return str(getattr(record, "detail", record))
+    request = read_request(record)
+    if isinstance(request, Invalid):
+        return request.reason.detail
+    return "; ".join(f"{bad.email!r}: {bad.reason.detail}" for bad in request.refused)
 
 
 def _tell(invocation: Invocation, outcome: Outcome, as_json: bool) -> None:

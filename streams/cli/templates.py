@@ -10,7 +10,7 @@ import click
 
 from streams.cli.context import Invocation, clock_text, json_option, now_ms, print_json, print_table, say
 from streams.cli.failure import Failure, UsageFailure
-from streams.cli.records import audit, shown
+from streams.cli.records import audit, read_record, shown
 from streams.topics import TEMPLATES
 
 
@@ -39,8 +39,8 @@ def put(
     as_json: bool,
 ) -> None:
     """Store a template, or a new version of it. Messages under way keep the version they were taken in with."""
-    from streams.core.ids import fingerprint
     from streams.kafka import NewRecord
+    from streams.serde.public import template_version
     from streams.serde.records import encode
 
     sources = {"subject": _source(subject), "text": _source(text), "html": _source(html)}
@@ -48,13 +48,13 @@ def put(
         raise UsageFailure("a template needs --text or --html")
     record = {
         "template_id": template_id,
-        "version": version or fingerprint(*((part or "").encode() for part in sources.values()))[:12],
+        "version": version or template_version(*(part or "" for part in sources.values())),
         **sources,
         "description": description,
         "updated_at": now_ms(),
         "updated_by": invocation.actor,
     }
-    _check(record)
+    _compiled(record)
     topic = invocation.topics.name(TEMPLATES)
     invocation.kafka.partitions(topic)
     invocation.kafka.send(NewRecord(topic, template_id.encode(), encode("Template", record)))
@@ -71,9 +71,9 @@ def put(
 @click.pass_obj
 def list_(invocation: Invocation, as_json: bool) -> None:
     """List the templates."""
-    rows = [_decoded(key, value) for key, value in sorted(_stored(invocation).items())]
+    rows = [_decoded(invocation, key, value) for key, value in sorted(_stored(invocation).items())]
     if as_json:
-        print_json([shown(row) for row in rows])
+        print_json([shown(row, "Template") for row in rows])
         return
     print_table(
         ("template", "version", "subject", "updated", "by", "description"),
@@ -104,7 +104,7 @@ def render(invocation: Invocation, template_id: str, data: str, part: str | None
     if value is None:
         raise Failure(f"there is no template {template_id}; see: streams templates list")
     variables = _variables(data)
-    parts = _rendered(_decoded(template_id.encode(), value), variables)
+    parts = _rendered(_decoded(invocation, template_id.encode(), value), variables)
     if part:
         parts = {part: parts.get(part, "")}
     if as_json:
@@ -138,10 +138,45 @@ def _stored(invocation: Invocation) -> dict[bytes, bytes]:
     return invocation.kafka.table(invocation.topics.name(TEMPLATES))
 
 
-def _decoded(key: bytes, value: bytes) -> dict[str, Any]:
-    from streams.serde.records import decode
-
-    record = decode("Template", value)
+def _decoded(invocation: Invocation, key: bytes, value: bytes) -> dict[str, Any]:
+    record = read_record(invocation, "Template", value)
     if not isinstance(record, dict):
-        raise Failure(f"template {key.decode('utf-8', 'replace')} cannot be read: {getattr(record, 'detail', record)}")
+        raise Failure(f"template {key.decode('utf-8', 'replace')} cannot be read: {record}")
     return record
+
+
+def _compiled(record: dict[str, Any]) -> Any:
+    """What a worker makes of the template; raises Failure where it would refuse it."""
+    from streams.content.render import RenderFailure, compile_content
+    from streams.core.message import Content, Mailbox, Template
+
+    template = Template(
+        record["template_id"], record["version"], record["subject"], record["text"] or "", record["html"] or ""
+    )
+    compiled = compile_content(Content(Mailbox("sender@example.com"), template=template))
+    if isinstance(compiled, RenderFailure):
+        raise Failure(compiled.reason.detail)
+    return compiled
+
+
+def _rendered(record: dict[str, Any], variables: dict[str, Any]) -> dict[str, str]:
+    from streams.content.render import RenderFailure, render_one
+    from streams.core.message import Mailbox, Message, Stream
+    from streams.providers.base import fill
+
+    message = Message(
+        message_id="",
+        tenant="",
+        stream=Stream.TRANSACTIONAL,
+        idempotency_key="",
+        recipient=Mailbox("recipient@example.com"),
+        content_hash="",
+        fingerprint="",
+        requested_ms=0,
+        accepted_ms=0,
+        data=variables,
+    )
+    rendered = render_one(_compiled(record), message)
+    if isinstance(rendered, RenderFailure):
+        raise Failure(f"template {record['template_id']}: {rendered.reason.detail}")
+    return {name: fill(getattr(rendered, name), {}) for name in ("subject", "text", "html")}

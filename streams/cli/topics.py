@@ -22,7 +22,7 @@ def create(invocation: Invocation, as_json: bool) -> None:
     """Create the topics that are missing. Existing ones are checked, never changed."""
     import asyncio
 
-    from streams.app import engine_security, topic_specs
+    from streams.configured import engine_security, topic_specs
     from streams.engine import ensure_topics
 
     settings = invocation.settings
@@ -43,7 +43,7 @@ def create(invocation: Invocation, as_json: bool) -> None:
 @click.pass_obj
 def check(invocation: Invocation, as_json: bool) -> None:
     """Compare the topics with what they must be."""
-    from streams.app import topic_specs
+    from streams.configured import topic_specs
 
     counts = invocation.kafka.topics()
     rows = [_row(spec, counts.get(spec.name)) for spec in topic_specs(invocation.settings)]

@@ -172,9 +172,9 @@ def _of_plan(plan: Plan) -> Count:
 
 
 def _of_messages(events: Iterable[Event]) -> Count:
-    """Everything but what leads to a hand-over: being accepted, waiting for another try, being sent."""
+    """Everything but what leads to a hand-over: being accepted, in doubt, waiting for another try, being sent."""
     return Counter(
         (event.message_id, event.type)
         for event in events
-        if event.type not in (EventType.ACCEPTED, EventType.SENT) and not event.retry_at_ms
+        if event.type not in (EventType.ACCEPTED, EventType.UNCERTAIN, EventType.SENT) and not event.retry_at_ms
     )

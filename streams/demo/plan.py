@@ -180,6 +180,7 @@ def _single(key: str, address: str, label: str, stream: str = "transactional") -
         "html": f'<p>Thank you for order {key}. <a href="https://shop.example.com/orders/{key}">Track it</a></p>',
         "tags": ["demo", label],
         "metadata": {"order": key},
+        "on_uncertain": "resend",  # a 503 proves nothing: ask the provider, then send again
     }
     return PlannedRequest(body, (_identity(key, address),))
 
@@ -199,6 +200,7 @@ def _campaign(key: str, addresses: list[str]) -> PlannedRequest:
         "data": {"month": "October"},
         "tags": ["demo", "newsletter"],
         "metadata": {},
+        "on_uncertain": "resend",
     }
     return PlannedRequest(body, tuple(_identity(key, address) for address in addresses))
 

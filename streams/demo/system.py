@@ -61,16 +61,19 @@ domain = "mg.example.com"
 api_key = "env:DEMO_MAILGUN_KEY"
 signing_keys = ["env:DEMO_MAILGUN_SIGNING_KEY"]
 deadline_s = 10
+visibility_delay_s = 1
 
 [providers.ses]
 type = "ses"
 endpoint_url = "{sandbox}"
 region = "us-east-1"
+configuration_set = "events"
 access_key_id = "env:DEMO_SES_ACCESS_KEY"
 secret_access_key = "env:DEMO_SES_SECRET_KEY"
 topic_arns = ["arn:aws:sns:us-east-1:111122223333:ses-events"]
 pinned_certificates = "{folder}/sandbox/certificates"
 deadline_s = 10
+visibility_delay_s = 5
 
 [[routing.rules]]
 providers = ["mailgun", "ses"]

@@ -63,8 +63,16 @@ def test_encoded_names_are_decoded() -> None:
         pytest.param(b"From: MAILER <>\nTo: b@x.org\n\nhello", "no sender", id="null sender"),
         pytest.param(b"From: a@x.org\n\nhello", "no recipient", id="no To"),
         pytest.param(b"From: a@x.org\nTo: undisclosed-recipients:;\n\nhello", "no recipient", id="empty group"),
-        pytest.param(b"From: foo\nTo: b@x.org\n\nhello", "'foo' is not an address", id="bad sender"),
-        pytest.param(b"From: a@x.org\nTo: baz\n\nhello", "'baz' is not an address", id="bad recipient"),
+        pytest.param(
+            b"From: foo\nTo: b@x.org\n\nhello",
+            "'foo' is not an address: it needs one part before and one after the @",
+            id="bad sender",
+        ),
+        pytest.param(
+            b"From: a@x.org\nTo: baz\n\nhello",
+            "'baz' is not an address: it needs one part before and one after the @",
+            id="bad recipient",
+        ),
         pytest.param(b"From: a@x.org\nFrom: b@x.org\nTo: b@x.org\n\nhello", "more than one From", id="two senders"),
         pytest.param(b"From: a@x.org\nTo: b@x.org\nBcc: c@x.org\n\nhello", "Bcc", id="visible blind copy"),
         pytest.param(b"From: a@x.org\nno header\nTo: b@x.org\n\nhello", "is none", id="broken headers"),

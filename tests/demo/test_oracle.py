@@ -52,7 +52,9 @@ def test_what_is_equal_is_equal() -> None:
     assert found.events["message.accepted"] == 3
 
 
-@pytest.mark.parametrize("missing", [1, 2, 5, 6, 8], ids=lambda index: f"{EVENTS[index].type} {EVENTS[index].message_id}")
+@pytest.mark.parametrize(
+    "missing", [1, 2, 5, 6, 8], ids=lambda index: f"{EVENTS[index].type} {EVENTS[index].message_id}"
+)
 def test_a_missing_event_is_lost(missing: int) -> None:
     found = verdict(events=[event for index, event in enumerate(EVENTS) if index != missing])
     assert (found.lost, found.duplicated) == (1, 0)

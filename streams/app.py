@@ -1,0 +1,149 @@
+"""The worker as a Faust application: topics, tables, agents, readers, provider adapters, status pages, timers.
+
+    app = create_app(load_settings())
+    code = streams.engine.run(app)          # `streams worker`; or: faust -A streams.app worker -l info
+
+Order of a start: status pages, topics, configuration read to its end, membership, tables restored, delivery. Nothing is
+sent before the breakers and controls have been read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from streams import __version__
+from streams.agents.ports import BatchPort
+from streams.configured import engine_security, engine_settings, topic_specs, topics_of
+from streams.engine import EngineApp, EngineFailure, ensure_topics
+from streams.metrics import EngineMetrics, Metrics, watch_event_loop
+from streams.parts import Parts
+from streams.settings import Settings, load_settings
+from streams.status import StatusServer
+from streams.topics import (
+    LOOKUPS,
+    OUTBOUND,
+    OUTBOUND_BULK,
+    PROVIDER_OUTCOMES,
+    RECEIPTS,
+    SEND_REQUESTS,
+    SEND_REQUESTS_BULK,
+    WEBHOOK_TYPES,
+    Topics,
+)
+
+Handler = Callable[[BatchPort], Awaitable[None]]
+
+
+class StreamsApp(EngineApp):
+    """One worker with everything it runs."""
+
+    def __init__(self, settings: Settings, env: Mapping[str, str] | None = None) -> None:
+        self._assigned = False
+        self.deployment = settings
+        self.metrics = Metrics(tenants=settings.tenants, version=__version__)
+        super().__init__(engine_settings(settings), _Observer(self.metrics, self._on_assigned))
+        self.parts = Parts(self, settings, self.metrics, env)
+        self.status = StatusServer(
+            settings.worker,
+            self.metrics,
+            is_live=lambda: self.failure is None,
+            is_ready=lambda: self._assigned,
+            before_scrape=self.parts.measure,
+        )
+        self.on_partition_ready(self.parts.partition_ready)
+        self.on_partition_lost(self.parts.partition_lost)
+        for topic, handler in _sources(topics_of(settings), self.parts):
+            self.agent(self.batch_topic(topic), name=topic)(_agent(handler))
+        self.task(self._timers)
+
+    async def on_start(self) -> None:
+        """Everything that must be there before the first record is delivered."""
+        await self.status.start()
+        await self.create_topics()
+        await self.parts.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Drain, then give the connections back."""
+        self._assigned = False
+        try:
+            await super().on_stop()
+        finally:
+            await self.parts.stop()
+            await self.status.stop()
+
+    async def create_topics(self) -> None:
+        """Create what is missing; raises EngineFailure if something is there and wrong, or no broker answers."""
+        specs = [*topic_specs(self.deployment), *self.changelog_specs()]
+        bootstrap = self.deployment.kafka.bootstrap
+        try:
+            problems = await ensure_topics(bootstrap, specs, engine_security(self.deployment))
+        except (KafkaError, TimeoutError) as exc:
+            raise EngineFailure(f"Kafka at {bootstrap} does not answer: {exc or type(exc).__name__}") from exc
+        if problems:
+            raise EngineFailure("; ".join(str(problem) for problem in problems))
+
+    async def _timers(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(watch_event_loop(self.metrics))
+                tasks.create_task(self.parts.run())
+        except ExceptionGroup as exc:
+            self.fail(f"a timer raised {exc.exceptions[0]!r}", exc)
+
+    def _on_assigned(self) -> None:
+        self._assigned = True
+
+
+def create_app(settings: Settings, env: Mapping[str, str] | None = None) -> StreamsApp:
+    """The worker of these settings, not started. Raises SettingsError for provider options that cannot be used."""
+    return StreamsApp(settings, env)
+
+
+class _Observer(EngineMetrics):
+    """Metrics, and the knowledge that an assignment is ready."""
+
+    def __init__(self, metrics: Metrics, on_assigned: Callable[[], None]) -> None:
+        super().__init__(metrics)
+        self._on_assigned = on_assigned
+
+    def on_rebalance(self, generation: int, partitions: Collection[TP]) -> None:  # type: ignore[override]
+        super().on_rebalance(generation, partitions)  # type: ignore[arg-type]
+        self._on_assigned()
+
+
+def _sources(topics: Topics, parts: Parts) -> list[tuple[str, Handler]]:
+    """Every topic that the worker consumes, and who handles its batches."""
+    handlers: list[tuple[str, Handler]] = [
+        (SEND_REQUESTS, parts.intake.handle),
+        (SEND_REQUESTS_BULK, parts.intake.handle),
+        (OUTBOUND, parts.dispatch.handle),
+        (OUTBOUND_BULK, parts.dispatch.handle),
+        (RECEIPTS, parts.track.handle),
+        (LOOKUPS, parts.lookups.handle),
+        (PROVIDER_OUTCOMES, parts.breakers.handle),
+    ]
+    named = [(topics.name(name), handler) for name, handler in handlers]
+    return named + [(topics.webhooks(kind), parts.normalise.handle) for kind in WEBHOOK_TYPES]
+
+
+def _agent(handler: Handler) -> Callable[[Any], Awaitable[None]]:
+    async def work(batches: AsyncIterator[BatchPort]) -> None:
+        async for batch in batches:
+            await handler(batch)
+
+    return work
+
+
+def __getattr__(name: str) -> Any:
+    """``streams.app.app``, made from the configuration when somebody asks for it (`faust -A streams.app`)."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = create_app(load_settings())
+    globals()["app"] = made
+    return made

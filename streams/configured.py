@@ -1,0 +1,158 @@
+"""Settings turned into the plain values that the engine and the agents take. Pure; nothing is contacted.
+
+Rules:
+
+1. What a key means is said in :mod:`streams.settings.model`; here it only changes its shape.
+2. A key that has no counterpart among the agents is not silently different: it is left at their default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from streams.agents.dispatch import DispatchConfig, LaneConfig
+from streams.core.breaker import BreakerPolicy
+from streams.core.message import Stream
+from streams.core.retry import RetryKind, RetryPolicy
+from streams.core.routing import RouteRule
+from streams.engine import EngineSettings, TopicSpec
+from streams.providers.base import Provider
+from streams.settings import (
+    Profile,
+    ProviderSettings,
+    RetrySettings,
+    RoutingRule,
+    Settings,
+    Store,
+    aiokafka_options,
+)
+from streams.topics import Topics
+
+MAX_RECORD_BYTES = 26_000_000
+"""Largest record that is written; just below what the topics allow (``max.message.bytes`` in :mod:`streams.topics`)."""
+
+
+def topics_of(settings: Settings) -> Topics:
+    """Names and lifetimes under the configured prefix."""
+    return Topics(settings.kafka.prefix, settings.kafka.ledger_days)
+
+
+def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Every topic of the deployment as it must be, the tables' changelogs excepted."""
+    kafka = settings.kafka
+    safety = {"min.insync.replicas": str(kafka.min_insync_replicas)} if kafka.profile is Profile.KAFKA else {}
+    return [
+        TopicSpec(
+            spec.name, kafka.partitions if spec.keyed else 1, kafka.replication_factor, {**spec.config, **safety}
+        )
+        for spec in topics_of(settings).specs()
+    ]
+
+
+def engine_security(settings: Settings) -> dict[str, Any]:
+    """How the engine's clients log in; aiokafka's names."""
+    options = aiokafka_options(settings.kafka)
+    return {name: value for name, value in options.items() if name not in ("bootstrap_servers", "client_id")}
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """The engine of one worker."""
+    kafka, worker = settings.kafka, settings.worker
+    common: dict[str, Any] = {
+        "topic_prefix": kafka.prefix,
+        "security": engine_security(settings),
+        "chunk": worker.chunk,
+        "max_units": worker.max_in_flight,
+        "linger_s": worker.linger_ms / 1000,
+        "max_record_bytes": MAX_RECORD_BYTES,
+        "commit_interval_s": worker.commit_interval_s,
+        "stall_timeout_s": worker.stall_timeout_s,
+        "shutdown_timeout_s": worker.shutdown_timeout_s,
+        "store_url": "rocksdb://" if worker.store is Store.ROCKSDB else "memory://",
+        "data_dir": Path(worker.data_dir),
+        "replication_factor": kafka.replication_factor,
+    }
+    if kafka.profile is Profile.EMBEDDED:
+        return EngineSettings.for_embedded(kafka.bootstrap, kafka.group, **common)
+    safety = {"min.insync.replicas": str(kafka.min_insync_replicas)}
+    return EngineSettings(
+        bootstrap=kafka.bootstrap,
+        app_id=kafka.group,
+        session_timeout_s=worker.session_timeout_s,
+        heartbeat_interval_s=min(3.0, worker.session_timeout_s / 4),
+        changelog_config=safety,
+        **common,
+    )
+
+
+def dispatch_config(settings: Settings, adapters: Mapping[str, Provider], worker: str) -> DispatchConfig:
+    """Lanes, routes, policies and limits. ``worker`` is unique among processes and their starts."""
+    chosen = settings.dispatch
+    enabled = tuple(name for name, provider in settings.providers.items() if provider.enabled)
+    return DispatchConfig(
+        partitions=settings.kafka.partitions,
+        worker=worker,
+        topics=topics_of(settings),
+        lanes={name: _lane(settings.providers[name], adapters[name]) for name in enabled},
+        rules=tuple(_rule(rule) for rule in settings.routing.rules),
+        default_route=settings.routing.default or enabled,
+        policies={name: retry_policy(entry) for name, entry in settings.retry.items()},
+        default_policy=chosen.retry,
+        batch_wait_ms={Stream.TRANSACTIONAL: 0, Stream.BULK: round(chosen.batch_wait_ms)},
+        lease_margin_s=chosen.lease_margin_s,
+        heartbeat_limit_s=chosen.heartbeat_max_age_s,
+        uncertain_limit_s=chosen.uncertain_grace_s,
+        sum_interval_s=settings.worker.outcome_interval_ms / 1000,
+        handover_s=0.8 * engine_settings(settings).revoke_deadline_s,
+    )
+
+
+def retry_policy(entry: RetrySettings) -> RetryPolicy:
+    """A named policy in dispatch's terms."""
+    kind = RetryKind(entry.kind.value)
+    return RetryPolicy(
+        kind,
+        max_tries=entry.attempts,
+        base_s=entry.base_s,
+        cap_s=entry.cap_s,
+        answers_final=kind in (RetryKind.CUBED, RetryKind.EXPONENTIAL) and not entry.soft_only,
+    )
+
+
+def breaker_policy(settings: Settings) -> BreakerPolicy:
+    """When a provider is given a rest, and how it comes back."""
+    breaker = settings.breaker
+    return BreakerPolicy(
+        window_s=breaker.window_s,
+        min_requests=breaker.min_requests,
+        failure_ratio=breaker.failure_ratio,
+        consecutive=breaker.consecutive,
+        open_s=breaker.open_s,
+        max_open_s=breaker.max_open_s,
+        probe_lease_s=breaker.probe_lease_s,
+    )
+
+
+def _lane(provider: ProviderSettings, adapter: Provider) -> LaneConfig:
+    most = adapter.limits.max_recipients
+    return LaneConfig(
+        rate=provider.rate,
+        burst=provider.burst or provider.rate,
+        concurrency=provider.concurrency,
+        batch_size=min(provider.batch_size or most, most),
+        deadline_s=provider.deadline_s,
+        visibility_delay_s=adapter.visibility_delay_s,
+    )
+
+
+def _rule(rule: RoutingRule) -> RouteRule:
+    return RouteRule(
+        providers=rule.providers,
+        weights=rule.weights,
+        tenant=rule.tenant,
+        stream=rule.stream,
+        domain=rule.domain,
+        tag=rule.tag,
+    )

@@ -1,0 +1,204 @@
+"""What a worker consists of besides the engine: agents with their tables, configuration readers, provider connections.
+
+Everything is made in :class:`Parts`; nothing is contacted before :meth:`Parts.start`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from streams.adapters import build_adapters
+from streams.agents.breaker_view import BreakerView
+from streams.agents.breakers import Breakers
+from streams.agents.contents import ContentStore, Gone, RecordReader
+from streams.agents.dispatch import Dispatch
+from streams.agents.dispatch.compose import Composer
+from streams.agents.lookups import Lookups, LookupsConfig
+from streams.agents.normalise import Normalise, NormaliseConfig
+from streams.agents.track import Track, TrackConfig
+from streams.configured import breaker_policy, dispatch_config, topics_of
+from streams.content.render import Compiler
+from streams.core.message import Message, RecordRef
+from streams.engine import CompactedReader, EngineApp, EngineFailure, Unit
+from streams.metrics import DispatchMetrics, Metrics
+from streams.providers._http import HttpExchange
+from streams.serde.internal import unpack
+from streams.settings import Settings, aiokafka_options
+from streams.tables import ATTEMPTS, BREAKER_WINDOWS, MESSAGES, PROVIDER_IDS, SUPPRESSIONS, TABLES, TOKENS
+from streams.topics import AUDIT_LOG, BREAKERS, CONTENTS, CONTROLS, DELIVERY_EVENTS, TEMPLATES, TENANTS
+
+_SWEEP_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+def now_ms() -> int:
+    """The wall clock, in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Parts:
+    """The agents of one worker (`intake`, `dispatch`, `track`, `normalise`, `lookups`, `breakers`) and what they need."""
+
+    def __init__(
+        self, app: EngineApp, settings: Settings, metrics: Metrics, env: Mapping[str, str] | None = None
+    ) -> None:
+        topics = topics_of(settings)
+        partitions = settings.kafka.partitions
+        worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        tables = {spec.name: app.bytes_table(spec.name, partitions) for spec in TABLES}
+        self._app = app
+        self._settings = settings
+        self._metrics = metrics
+        self._running = AsyncExitStack()
+        self.partitions = partitions
+        self.adapters = build_adapters(settings, env)
+        main = {name: adapter for name, adapter in self.adapters.items() if "/" not in name}
+        self.exchange = HttpExchange()
+        self.view = BreakerView(worker, breaker_policy(settings))
+        self.records = RecordReader(aiokafka_options(settings.kafka))
+        self.contents = ContentStore(self.records, topics.name(CONTENTS))
+        self.readers = self._readers()
+        self.dispatch = Dispatch(
+            app=app,
+            attempts=tables[ATTEMPTS],
+            suppressions=tables[SUPPRESSIONS],
+            composer=Composer(self.contents, Compiler(), main),
+            load_message=self._load_message,
+            providers=main,
+            exchange=self.exchange,
+            breakers=self.view,
+            config=dispatch_config(settings, main, worker),
+            observer=DispatchMetrics(metrics),
+            clock=now_ms,
+            crash=self._crash,
+        )
+        retention_ms = int(settings.kafka.ledger_days * 86_400_000)
+        self.track = Track(
+            app,
+            tables[MESSAGES],
+            tables[SUPPRESSIONS],
+            Unit,
+            TrackConfig(topics, partitions, retention_ms=retention_ms),
+            now_ms,
+        )
+        self.normalise = Normalise(app, tables[TOKENS], Unit, NormaliseConfig(topics, partitions, main), now_ms)
+        self.lookups = Lookups(app, tables[PROVIDER_IDS], Unit, LookupsConfig(topics, partitions), now_ms)
+        self.breakers = Breakers(app, tables[BREAKER_WINDOWS], topics.name(BREAKERS), Unit, breaker_policy(settings))
+
+    # -- life
+
+    async def start(self) -> None:
+        """Read the configuration topics to their end and get credentials ready. Raises EngineFailure."""
+        self._running.push_async_callback(self.exchange.aclose)
+        self._running.push_async_callback(self.records.stop)
+        for reader in self.readers.values():
+            self._running.push_async_callback(reader.stop)
+        await asyncio.gather(*(reader.start() for reader in self.readers.values()))
+        for name, adapter in self.adapters.items():
+            prepare = getattr(adapter, "prepare", None)
+            if prepare is not None:
+                try:
+                    await asyncio.to_thread(prepare)
+                except ValueError as exc:
+                    raise EngineFailure(f"[providers.{name}] {exc}") from exc
+        await self._register_schemas()
+
+    async def stop(self) -> None:
+        """Give every connection back."""
+        await self._running.aclose()
+
+    async def run(self) -> None:
+        """Timers, until cancelled: breaker sums and due messages (dispatch), and forgetting old rows."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.dispatch.run())
+            tasks.create_task(self._sweep())
+
+    async def partition_ready(self, partition: int) -> None:
+        """The engine has restored the tables of a partition."""
+        await self.dispatch.partition_ready(partition)
+
+    async def partition_lost(self, partition: int) -> None:
+        """The engine is giving a partition away."""
+        await self.dispatch.partition_lost(partition)
+        for agent in (self.track, self.normalise, self.lookups):
+            agent.lost(partition)
+
+    def measure(self) -> None:
+        """Bring gauges up to date that nobody sets while working."""
+        states = self.view.states()
+        for provider in self._settings.providers:
+            state = states.get(provider)
+            self._metrics.breaker(provider, state.value if state else "closed")
+
+    # -- what agents are given
+
+    def _readers(self) -> dict[str, CompactedReader]:
+        on_change: dict[str, Any] = {BREAKERS: self._breaker_changed, CONTROLS: self._control_changed}
+        topics = topics_of(self._settings)
+        return {
+            name: CompactedReader(self._app.settings, topics.name(name), on_change.get(name), self._app.fail)
+            for name in (BREAKERS, CONTROLS, TEMPLATES, TENANTS)
+        }
+
+    async def _breaker_changed(self, key: bytes, value: bytes | None) -> None:
+        self.view.read_breaker(key, value)
+
+    async def _control_changed(self, key: bytes, value: bytes | None) -> None:
+        self.view.read_control(key, value)
+
+    async def _load_message(self, ref: RecordRef) -> Message | None:
+        found = await self.contents.load(ref)
+        message = None if isinstance(found, Gone) else unpack(found)
+        return message if isinstance(message, Message) else None
+
+    def _crash(self, error: BaseException) -> None:
+        self._app.fail(f"dispatch raised {error!r}", error)
+
+    # -- timers
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for partition in self._owned():
+                for agent in (self.track, self.normalise, self.lookups):
+                    await agent.sweep(partition, now_ms())
+                await asyncio.sleep(0)
+
+    def _owned(self) -> Iterable[int]:
+        receipts = topics_of(self._settings).name("receipts")
+        return (number for number in range(self.partitions) if self._app.owns(receipts, number))
+
+    # -- schema registry
+
+    async def _register_schemas(self) -> None:
+        """With a registry, what we write begins with its ids; without one, nothing is asked."""
+        kafka = self._settings.kafka
+        if not kafka.schema_registry:
+            return
+        import httpx
+
+        from streams.serde.registry import RegistryUnavailable, SchemaRegistry
+
+        secret = kafka.schema_registry_password
+        auth = (kafka.schema_registry_user, secret.reveal() if secret else "") if kafka.schema_registry_user else None
+        topics = topics_of(self._settings)
+        client = httpx.AsyncClient(base_url=kafka.schema_registry, auth=auth, timeout=10.0)
+        self._running.push_async_callback(client.aclose)
+        registry = SchemaRegistry(client)
+        try:
+            events = await registry.prefix_for(topics.name(DELIVERY_EVENTS), "DeliveryEvent")
+            audit = await registry.prefix_for(topics.name(AUDIT_LOG), "AuditRecord")
+        except RegistryUnavailable as exc:
+            raise EngineFailure(f"[kafka] schema_registry {kafka.schema_registry}: {exc}") from exc
+        self.track.config = replace(self.track.config, event_prefix=events, audit_prefix=audit)
+        self.normalise.config = replace(self.normalise.config, audit_prefix=audit)

@@ -1,0 +1,96 @@
+"""The worker's pages: ``/metrics``, ``/health/live``, ``/health/ready``.
+
+Live means: the event loop answers and nothing fatal has happened. Ready means: the group has given us our partitions,
+their tables are restored, and delivery has begun (which is also so for a worker that got none).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from aiohttp import hdrs, web
+
+from streams.metrics import Metrics, exposition
+from streams.settings import WorkerSettings
+
+
+class PortTaken(RuntimeError):
+    """The status pages cannot listen where they are told to. The message says what to do."""
+
+
+def listen(settings: WorkerSettings) -> socket.socket:
+    """A bound socket; raises PortTaken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((settings.host, settings.port))
+    except OSError as exc:
+        bound.close()
+        why = os.strerror(exc.errno).lower() if exc.errno else str(exc)
+        raise PortTaken(
+            f"[worker] cannot listen on {settings.host}:{settings.port}: {why}; "
+            "stop the other process or set another host or port (STREAMS_WORKER_PORT)"
+        ) from exc
+    bound.setblocking(False)
+    return bound
+
+
+class StatusServer:
+    """``is_live`` and ``is_ready`` are asked at each request; ``before_scrape`` brings slow gauges up to date."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        metrics: Metrics,
+        is_live: Callable[[], bool],
+        is_ready: Callable[[], bool],
+        before_scrape: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._is_live = is_live
+        self._is_ready = is_ready
+        self._before_scrape = before_scrape
+        self._runner: web.ServerRunner | None = None
+        self._bound: socket.socket | None = None
+
+    def bind(self) -> None:
+        """Take the port; raises PortTaken. `start` does it if nobody has."""
+        if self._bound is None:
+            self._bound = listen(self._settings)
+
+    async def start(self) -> None:
+        """Serve until `stop`."""
+        self.bind()
+        assert self._bound is not None
+        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None))
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._bound).start()
+
+    async def stop(self) -> None:
+        """Close the port. Safe to call twice."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        match request.path:
+            case "/metrics":
+                self._before_scrape()
+                content_type, body = exposition(self._metrics.registry, request.headers.get(hdrs.ACCEPT, ""))
+                return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+            case "/health/live":
+                return _health(self._is_live())
+            case "/health/ready":
+                return _health(self._is_live() and self._is_ready())
+        return web.Response(status=404)
+
+
+def _health(good: bool) -> web.Response:
+    return web.Response(status=200 if good else 503, text="ok\n" if good else "not now\n")

@@ -1,0 +1,21 @@
+"""``streams worker``: one worker in this process, from the checks before the start to the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from streams.app import create_app
+from streams.engine import run
+from streams.settings import Settings
+
+
+def run_worker(settings: Settings, env: Mapping[str, str] | None = None) -> int:
+    """Run until SIGTERM (0) or a failure (1).
+
+    What can be known before the start raises at once, with a sentence: SettingsError, PortTaken, EngineFailure.
+    """
+    app = create_app(settings, env)
+    app.status.bind()
+    asyncio.run(app.create_topics())
+    return run(app)
