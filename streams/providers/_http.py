@@ -71,8 +71,8 @@ _FOREIGN: tuple[type[Exception], ...] = (*NOT_SENT, aiohttp.ClientError, OSError
 class HttpExchange:
     """An :class:`~streams.providers.base.Exchange` over one pool, bound to the loop of its first call.
 
-    ``max_connections`` is for all hosts together; ``connect_timeout_s`` bounds waiting for a connection within the total
-    deadline; an answer above ``max_response_bytes`` is no answer.
+    ``max_connections`` is for all hosts together; ``connect_timeout_s`` bounds waiting for a connection within the
+    total deadline; an answer above ``max_response_bytes`` is no answer.
     """
 
     def __init__(
