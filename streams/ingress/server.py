@@ -127,7 +127,9 @@ class Ingress:
         else:
             now_ms = self._now_ms()
             inbound = Inbound(request.headers, body, request.headers.get(hdrs.CONTENT_TYPE, ""))
-            target, verdict = await self._judge(route, inbound, now_ms)
+            verdict = self._verdict(target, inbound, now_ms)
+            if type(verdict) is not Verified:
+                target, verdict = await self._judge(route, inbound, now_ms, verdict)
             if type(verdict) is Verified:
                 response = await self._store(route, target, verdict, body, now_ms)
             else:
@@ -137,26 +139,29 @@ class Ingress:
 
     # ------------------------------------------------------------------------------------------ webhooks
 
-    async def _judge(self, route: Route, inbound: Inbound, now_ms: int) -> tuple[Target, Verdict | None]:
-        """Who signed it, and what its adapter says; None where the adapter failed."""
+    def _verdict(self, target: Target, inbound: Inbound, now_ms: int) -> Verdict | None:
+        """What the adapter says; None where it failed."""
+        try:
+            return target.adapter.verify(inbound, now_ms)
+        except Exception:
+            log.exception("the adapter of %s failed on a webhook; its sender is asked to keep it", target.label)
+            return None
+
+    async def _judge(
+        self, route: Route, inbound: Inbound, now_ms: int, verdict: Verdict | None
+    ) -> tuple[Target, Verdict | None]:
+        """Who may have signed what the first target has not verified: fetch what is missing, ask the others."""
         refused: tuple[Target, Verdict | None] | None = None
-        for target in route.targets:
-            verdict = await self._verdict(target, inbound, now_ms)
+        for index, target in enumerate(route.targets):
+            if index:
+                verdict = self._verdict(target, inbound, now_ms)
+            if isinstance(verdict, CertificateNeeded):
+                verdict = await self._certificates.judge(target.adapter, inbound, verdict, now_ms)
             if not isinstance(verdict, Refused):
                 return target, verdict
             refused = refused or (target, verdict)
         assert refused is not None
         return refused
-
-    async def _verdict(self, target: Target, inbound: Inbound, now_ms: int) -> Verdict | None:
-        try:
-            verdict = target.adapter.verify(inbound, now_ms)
-            if isinstance(verdict, CertificateNeeded):
-                verdict = await self._certificates.judge(target.adapter, inbound, verdict, now_ms)
-        except Exception:
-            log.exception("the adapter of %s failed on a webhook; its sender is asked to keep it", target.label)
-            return None
-        return verdict
 
     async def _store(self, route: Route, target: Target, verdict: Verified, body: bytes, now_ms: int) -> Response:
         headers: Headers = [*target.origin, ("received_at", b"%d" % now_ms), ("verified", b"1")]
