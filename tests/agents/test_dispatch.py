@@ -414,7 +414,7 @@ async def test_throttling_pauses_the_gate_and_costs_no_try() -> None:
     assert len(d.requests) == 1
     await d.wake(3)
     await asyncio.sleep(0.01)
-    assert {m for m in d.sent_to()} >= {"u@example.net"}
+    assert "u@example.net" in d.sent_to()
 
 
 async def test_rule_10_what_waits_behind_a_long_pause_is_parked_and_its_offset_advances() -> None:
