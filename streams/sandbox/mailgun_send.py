@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -60,13 +61,14 @@ class Taken:
 class Text:
     """A value, split once at its placeholders; `constant` when there are none (or no batch that replaces them)."""
 
-    __slots__ = ("_fixed_bytes", "_pieces", "constant", "source")
+    __slots__ = ("_fixed_bytes", "_keys", "_pieces", "constant", "source")
 
     def __init__(self, source: str, batch: bool) -> None:
         self.source = source
         self._pieces = _PLACEHOLDER.split(source) if batch and "%recipient" in source else [source]
         self.constant = len(self._pieces) == 1
         self._fixed_bytes = sum(len(piece.encode()) for piece in self._pieces[::2])
+        self._keys = Counter(self._pieces[1::2])
 
     def render(self, values: dict[str, Any], address: str) -> str:
         """The value for one recipient."""
@@ -81,7 +83,8 @@ class Text:
         """Bytes of the value for one recipient, without building it."""
         if self.constant:
             return self._fixed_bytes
-        return self._fixed_bytes + sum(len(_replacement(key, values, address).encode()) for key in self._pieces[1::2])
+        placed = (len(_replacement(key, values, address).encode()) * times for key, times in self._keys.items())
+        return self._fixed_bytes + sum(placed)
 
 
 def _replacement(key: str | None, values: dict[str, Any], address: str) -> str:

@@ -12,7 +12,7 @@ import ssl
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 _MAX_ANSWER: Final = 1 << 20
@@ -64,8 +64,7 @@ class _Connection(asyncio.Protocol):
         self.usable = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not subclasses
         self.usable = True
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
@@ -38,13 +38,6 @@ def _epoch_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _Request(web.BaseRequest):
-    """A request that may be larger than aiohttp's default."""
-
-    def __init__(self, *args: object, **options: object) -> None:
-        super().__init__(*args, **options, client_max_size=_MAX_BODY)  # type: ignore[arg-type]
-
-
 class Sandbox:
     """The providers of one configuration. `start`, then `stop`; `ledger` and `faults` may be used directly."""
 
@@ -54,7 +47,6 @@ class Sandbox:
         self._random = random.Random(config.seed)
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
-        self._connections: set[asyncio.Transport] = set()
         self._stopping = asyncio.Event()
         self._relisten: asyncio.Task[None] | None = None
         self.port = config.port
@@ -113,8 +105,8 @@ class Sandbox:
         """Opens the ledger, listens, and returns the base URL (`http://host:port`)."""
         self._build()
         self._stopping.clear()
-        server = web.Server(self._handle, request_factory=self._request, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=2.0)
+        self._server = web.Server(self._handle, request_factory=self._request, access_log=None)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=2.0)
         await self._runner.setup()
         await self._listen()
         self.webhooks.start()
@@ -153,19 +145,16 @@ class Sandbox:
         assert self._site is not None
         await asyncio.sleep(0.02)  # the answer to the request that asked for this
         await self._site.stop()
-        for transport in list(self._connections):
-            transport.abort()
+        for connection in self._server.connections:
+            _abort(connection.transport)
         await asyncio.sleep(seconds)
         await self._listen()
 
-    def _request(self, *args: object) -> _Request:
-        return _Request(*args)
+    def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_MAX_BODY)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        transport = request.transport
-        if isinstance(transport, asyncio.Transport) and transport not in self._connections:
-            self._connections = {known for known in self._connections if not known.is_closing()}
-            self._connections.add(transport)
         path = request.raw_path
         try:
             body = await request.read()
@@ -222,8 +211,7 @@ class Sandbox:
                 return await self._answer_slowly(request, response, fault.hold_s)
             case Kind.TIMEOUT_BEFORE | Kind.TIMEOUT_AFTER:
                 await self._hold(fault.hold_s)
-        if isinstance(request.transport, asyncio.Transport):
-            request.transport.abort()
+        _abort(request.transport)
         return response
 
     async def _answer_slowly(
@@ -240,6 +228,11 @@ class Sandbox:
                 await slow.write(content[position : position + 1])
             await slow.write_eof()
         return slow
+
+
+def _abort(transport: asyncio.BaseTransport | None) -> None:
+    if transport is not None:
+        cast("asyncio.Transport", transport).abort()  # uvloop's transports are not subclasses
 
 
 async def serve(config: SandboxConfig, on_ready: Callable[[Sandbox], None] | None = None) -> None:
