@@ -61,7 +61,7 @@ def build_request(config: Config, authorization: str, batch: Batch, now_ms: int)
     if finished:
         entry = batch.entries[0]
         message = build_mime(batch, entry, message_id_for(batch.sender, entry.message_id), now_ms)
-        files.append(("message", "message.mime", "message/rfc822", message))
+        files.append(("message", "message.mime", "application/octet-stream", message))
         fields += _correlation(batch)
     else:
         fields += _content(batch)
