@@ -197,7 +197,9 @@ def _settings(table: dict[str, Any], place: Place, reader: Reader) -> Settings:
 
 def _providers(table: Mapping[str, Any], place: Place, reader: Reader) -> Mapping[str, ProviderSettings]:
     if len(table) > MAX_PROVIDERS:
-        raise SettingsError(f"{place} has {len(table)} entries; at most {MAX_PROVIDERS} are supported")
+        raise SettingsError(
+            f"{place.source}: [providers] has {len(table)} entries; at most {MAX_PROVIDERS} are supported"
+        )
     read: dict[str, ProviderSettings] = {}
     for name, content in table.items():
         here = _entry(name, content, place, _NAME)

@@ -96,7 +96,7 @@ class Reader:
         if item is not None and isinstance(read, int | float) and not isinstance(read, bool):
             least, most = item.metadata.get("least"), item.metadata.get("most")
             if (least is not None and read < least) or (most is not None and read > most):
-                raise _wrong(value, place, f"must be {bounds(least, most)}, not {read:g}")
+                raise _wrong(value, place, f"must be {bounds(least, most)}, not {number(read)}")
         return read
 
     def _by_kind(self, kind: Any, value: Any, place: Place, *, secret: bool) -> Any:
@@ -169,8 +169,13 @@ def suggestion(name: str, known: Mapping[str, object]) -> str:
 def bounds(least: float | None, most: float | None) -> str:
     """The bounds of a number in words."""
     if least is not None and most is not None:
-        return f"between {least:g} and {most:g}"
-    return f"at least {least:g}" if least is not None else f"at most {most:g}"
+        return f"between {number(least)} and {number(most)}"
+    return f"at least {number(least)}" if least is not None else f"at most {number(most or 0)}"
+
+
+def number(value: float) -> str:
+    """A number without the zeros and exponents of floats."""
+    return str(int(value)) if float(value).is_integer() else repr(value)
 
 
 def _scalar(kind: Any, value: Any, place: Place) -> Any:
@@ -257,7 +262,7 @@ def _described(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {str(value)[:40]!r}"
     if isinstance(value, int | float):
-        return f"the number {value:g}"
+        return f"the number {number(value)}"
     if isinstance(value, list):
         return "a list"
     return "a table" if isinstance(value, Mapping) else type(value).__name__
