@@ -170,7 +170,7 @@ class Parts:
         while True:
             await asyncio.sleep(_SWEEP_S)
             for partition in self._owned():
-                for agent in (self.track, self.normalise, self.lookups):
+                for agent in (self.dispatch, self.track, self.normalise, self.lookups):
                     await agent.sweep(partition, now_ms())
                 await asyncio.sleep(0)
 

@@ -523,3 +523,17 @@ async def test_rule_10_only_the_full_stream_waits_for_room() -> None:
         await d.settled()
     await asyncio.wait_for(blocked, 5)
     assert not d.crashes
+
+
+async def test_rule_12_rows_are_forgotten_after_their_retention_but_never_while_they_are_open() -> None:
+    d = await desk()
+    settled = d.message("a@example.net")
+    await d.give(settled)
+    d.providers["mailgun"].answer = lambda batch: UNCERTAIN
+    unsettled = d.message("b@example.net")
+    await d.give(unsettled)
+    d.clock.advance(30 * 86_400 + 1)
+    for partition in range(PARTITIONS):
+        await d.dispatch.sweep(partition, d.clock())
+    assert d.row(settled) is None
+    assert d.row(unsettled) is not None

@@ -432,6 +432,7 @@ class Dispatch:
                 self._waiters.pop(message_id, None)
                 del self.busy[message_id]
         self._landed.set()
+        self.book.lost(partition)
         self._reshare()
 
     def _give_back(self, flight: Flight) -> None:
@@ -474,6 +475,10 @@ class Dispatch:
                 for flight in gate.withdraw(lambda flight: not flight.probe_epoch):
                     self._decide(flight, self._parked(flight, gate.paused_until_ms, ReceiptKind.ACCEPTED))
         self._settle_decided()
+
+    async def sweep(self, partition: int, now_ms: int) -> None:
+        """Forget old rows of a partition that is ours; bounded, so call it again."""
+        self.book.sweep(partition, now_ms)
 
     async def run(self) -> None:
         """Report and park until cancelled, beside the waker."""

@@ -8,13 +8,14 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
+from streams.agents.expiry import Expiry
 from streams.agents.ports import EnginePort, TablePort, TicketPort, acked
-from streams.core.ledger import AttemptRow, LedgerState, receipt_kind
+from streams.core.ledger import OPEN, AttemptRow, receipt_kind
 from streams.core.message import Message
 from streams.core.receipt import Facts, Receipt, ReceiptKind
 from streams.failpoints import failpoint
@@ -23,6 +24,7 @@ from streams.topics import RECEIPTS
 
 _write = packer(AttemptRow)
 _read = unpacker(AttemptRow)
+_DAY_MS = 86_400_000
 
 
 class LedgerCorrupt(RuntimeError):
@@ -36,6 +38,7 @@ class Book:
         self._app = app
         self._table = table
         self._config = config
+        self._expiry = Expiry(table)
         self._receipts = config.topics.name(RECEIPTS)
 
     # ------------------------------------------------------------------ rows
@@ -55,9 +58,19 @@ class Book:
         """Put a row; the ticket is its acknowledgement by Kafka."""
         return self._table.put(partition, message_id.encode(), _write(row))
 
-    def forget(self, partition: int, message_id: str) -> None:
-        """Drop a settled row whose retention is over."""
-        self._table.delete(partition, message_id.encode())
+    def sweep(self, partition: int, now_ms: int) -> int:
+        """Forget settled rows whose retention is over, a bounded number a call; open rows never expire (rule 12)."""
+        before_ms = now_ms - int(self._config.topics.ledger_days * _DAY_MS)
+
+        def is_old(key: bytes, kept: bytes) -> bool:
+            row = self._readable(key.decode("ascii", "replace"), kept)
+            return row.changed_ms < before_ms and row.state not in OPEN and not row.owed
+
+        return len(self._expiry.sweep(partition, is_old))
+
+    def lost(self, partition: int) -> None:
+        """The partition went to another worker."""
+        self._expiry.forget(partition)
 
     async def settle(self, flights: Sequence[tuple[Flight, AttemptRow]]) -> None:
         """Let each flight rest in its new row: row acknowledged, receipt acknowledged, then the offset."""
@@ -158,10 +171,3 @@ def facts_of(message: Message, retry_final: bool) -> Facts:
         traceparent=message.traceparent,
         retry_final=retry_final,
     )
-
-
-def settled_before(
-    rows: Iterable[tuple[str, AttemptRow]], before_ms: int, open_states: frozenset[LedgerState]
-) -> list[str]:
-    """Ids of settled rows older than ``before_ms``."""
-    return [message_id for message_id, row in rows if row.changed_ms < before_ms and row.state not in open_states]
