@@ -8,6 +8,7 @@ MAX_BYTES = 512 * 1024
 """Longer values are cut; the source offset in the headers leads to the whole."""
 
 _MAX_DETAIL = 500
+_MAX_KEY = 64 * 1024  # with value and headers still below the engine's own limit of a record
 
 
 def dead_letter(topic: str, unit: UnitPort, batch: BatchPort, record: RecordPort, reason: str, detail: str) -> None:
@@ -24,4 +25,4 @@ def dead_letter(topic: str, unit: UnitPort, batch: BatchPort, record: RecordPort
         headers.append(("dlq.truncated_from", b"%d" % len(value)))
         value = value[:MAX_BYTES]
     key = record.key
-    unit.emit(topic, 0, key if key is None or len(key) <= MAX_BYTES else None, value, headers)
+    unit.emit(topic, 0, key if key is None or len(key) <= _MAX_KEY else None, value, headers)

@@ -87,7 +87,7 @@ class EnginePort(Protocol):
     def emit(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ...
     ) -> TicketPort:
-        """Append a record; raises a ``ValueError`` if it is larger than the engine's limit."""
+        """Append a record; raises ``RecordTooLarge`` (a ``ValueError``) beyond the engine's limit."""
 
     async def store(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ...

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.agents.ports import Headers
+from streams.engine.errors import RecordTooLarge
 
 
 class FakeTicket:
@@ -222,7 +223,7 @@ class FakeEngine:
     ) -> FakeTicket:
         size = len(key or b"") + len(value or b"") + sum(len(n) + len(v) + 10 for n, v in headers)
         if size > self.max_record_bytes:
-            raise ValueError(f"a record of {size} bytes for {topic} exceeds {self.max_record_bytes}")
+            raise RecordTooLarge(topic, size, self.max_record_bytes)
         offset = self._ends.get((topic, partition), 0)
         self._ends[(topic, partition)] = offset + 1
         self._seq += 1
