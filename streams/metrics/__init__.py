@@ -11,6 +11,7 @@ from streams.metrics.catalogue import CATALOGUE, OTHER, PREFIX, Kind, Label, Ser
 from streams.metrics.families import Count, Distribution, Family, Level
 from streams.metrics.observers import DispatchMetrics, EngineMetrics, watch_event_loop
 from streams.metrics.registry import Metrics, exposition
+from streams.metrics.summaries import IntakeMetrics, LookupsMetrics, NormaliseMetrics, TrackMetrics
 
 __all__ = [
     "CATALOGUE",
@@ -21,11 +22,15 @@ __all__ = [
     "Distribution",
     "EngineMetrics",
     "Family",
+    "IntakeMetrics",
     "Kind",
     "Label",
     "Level",
+    "LookupsMetrics",
     "Metrics",
+    "NormaliseMetrics",
     "Series",
+    "TrackMetrics",
     "exposition",
     "watch_event_loop",
 ]

@@ -125,7 +125,7 @@ class _Bound:
     def admit(self, value: str) -> str:
         if self._closed:
             return str(value) if value in self._closed else OTHER
-        if value not in self._seen:
+        if value not in self._seen and value != OTHER:
             if len(self._seen) >= self._limit:
                 return OTHER
             self._seen.add(value)
