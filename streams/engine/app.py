@@ -43,7 +43,7 @@ from streams.engine.stores import MemoryStore, PartitionStore
 from streams.engine.stream import BatchTopic, EngineStream
 from streams.engine.tables import BytesTable, EngineTable
 from streams.engine.tickets import Ticket
-from streams.engine.topics import TopicSpec, ensure_topics
+from streams.engine.topics import TopicProblem, TopicSpec, ensure_topics, partition_counts
 from streams.engine.transport import EngineTransport
 from streams.engine.watch import Watch
 
@@ -65,6 +65,8 @@ class EngineApp(faust.App):
         self.settings = settings
         self.observer: EngineObserver = observer or SilentObserver()
         self.failure: str | None = None
+        self.owns_process = False
+        """A failure may end the process by force; set by `run` and `faust worker`."""
         self.sources: dict[str, BatchTopic] = {}
         self.bytes_tables: list[BytesTable] = []
         self.changelogs: set[str] = set()
@@ -125,6 +127,10 @@ class EngineApp(faust.App):
         """The partition is assigned to us in the current generation and its tables are restored."""
         return (topic, partition) in self._ready
 
+    def assigned_partitions(self) -> tuple[int, ...]:
+        """The partition numbers that are ours and ready."""
+        return tuple(sorted({tp.partition for tp in self._ready}))
+
     def generation(self) -> int:
         """Of the consumer group; grows with every rebalance."""
         return int(self.consumer_generation_id)
@@ -145,15 +151,16 @@ class EngineApp(faust.App):
             return
         self.failure = reason
         _logger.critical("The worker ends: %s", reason, exc_info=error)
-        self._guard = threading.Timer(_CRASH_GRACE_S, os._exit, (1,))  # what still hangs then, hangs for ever
-        self._guard.daemon = True
-        self._guard.start()
+        if self.owns_process:
+            self._guard = threading.Timer(_CRASH_GRACE_S, os._exit, (1,))  # what still hangs then, hangs for ever
+            self._guard.daemon = True
+            self._guard.start()
         failure = EngineFailure(reason)
         failure.__cause__ = error
         self.add_future(self._crash_soon(failure))
 
     def disarm(self) -> None:
-        """The worker has stopped in an orderly way; the process may live on (as in tests)."""
+        """The worker has stopped in an orderly way; the process may live on."""
         if self._guard is not None:
             self._guard.cancel()
 
@@ -191,6 +198,11 @@ class EngineApp(faust.App):
             watch.check()
             await self.sleep(_WATCH_INTERVAL_S)
 
+    def _crash(self, reason: BaseException) -> None:
+        """Something inside has crashed (a background task, a service): that is a failure like any other."""
+        self.fail(str(reason) if isinstance(reason, EngineFailure) else f"it crashed: {reason!r}", reason)
+        super()._crash(reason)
+
     async def _crash_soon(self, failure: EngineFailure) -> None:
         await self.crash(failure)
 
@@ -210,7 +222,16 @@ class EngineApp(faust.App):
         await super().on_start()
 
     async def _check_topics(self) -> None:
-        problems = await ensure_topics(self.settings.bootstrap, self.changelog_specs(), self.settings.security)
+        """Create missing changelogs; all sources and changelogs must exist with one partition count."""
+        settings = self.settings
+        problems = await ensure_topics(settings.bootstrap, self.changelog_specs(), settings.security)
+        names = [*self.sources, *sorted(self.changelogs)]
+        counts = await partition_counts(settings.bootstrap, names, settings.security)
+        problems += [TopicProblem(name, "does not exist") for name in self.sources if name not in counts]
+        if len(set(counts.values())) > 1:
+            one, *others = sorted(counts.items(), key=lambda item: item[1])
+            rest = ", ".join(f"{name}: {count}" for name, count in others)
+            problems.append(TopicProblem(one[0], f"has {one[1]} partitions, but all need one count ({rest})"))
         if problems:
             raise EngineFailure("; ".join(str(problem) for problem in problems))
 
@@ -222,6 +243,12 @@ class EngineApp(faust.App):
         await super().on_stop()
         for table in self.bytes_tables:
             table.close()
+
+    async def stop(self) -> None:
+        """Stop in an orderly way: drain, flush, commit, leave the group."""
+        await super().stop()
+        if self._consumer is not None:
+            self.consumer.thread.discard()
 
     async def _producer_flush(self, logger: Any) -> None:
         if self._producer is not None and self.failure is None:
@@ -241,6 +268,7 @@ class EngineApp(faust.App):
         """Used by `faust worker`: on uvloop, and without the progress spinner that turns logging to debug."""
         import uvloop
 
+        self.owns_process = True
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         worker = cast(Any, super().Worker(**kwargs))
         worker.spinner = None

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiokafka
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _NEVER_MS = 2**31 - 1
+_LEAVE_TIMEOUT_S = 3.0
 
 
 class EngineConsumerThread(driver.AIOKafkaConsumerThread):
@@ -62,6 +65,29 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
             return answered
 
         coordinator._do_heartbeat = timed_heartbeat
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group and close, but not for ever: without a broker the driver would wait until one comes."""
+        try:
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await self._leave_first_generation()
+                await super().on_thread_stop()
+        except TimeoutError:
+            self.log.warning("The group could not be left in time; it will notice by the session timeout")
+
+    async def _leave_first_generation(self) -> None:
+        """The driver takes generation 0 for none and would not leave; the embedded broker begins with it."""
+        coordinator = self._consumer._coordinator if self._consumer is not None else None
+        if coordinator is not None and coordinator.generation == 0 and coordinator.member_id:
+            try:
+                await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))
+            except KafkaError as exc:
+                self.log.info("Leaving the group failed: %r", exc)
+
+    def discard(self) -> None:
+        """Close the loop of a thread that was never started."""
+        if self._thread is None:
+            self.thread_loop.close()
 
     async def run(self, function: Callable[..., Coroutine[Any, Any, _T]], *args: Any) -> _T:
         """Run a coroutine function on the thread's loop and wait for it here; cancelling here cancels it there."""

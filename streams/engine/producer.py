@@ -33,6 +33,7 @@ Headers = list[tuple[str, bytes]]
 NO_HEADERS: Headers = []
 
 _HEADER_OVERHEAD_BYTES = 10
+_ABANDON_S = 1.0
 
 
 class _OpenBatch:
@@ -81,6 +82,19 @@ class EngineProducer(driver.Producer):
             "request_timeout_ms": int(settings.request_timeout_s * 1000),
             **settings.security,
         }
+
+    async def on_stop(self) -> None:
+        """Flush and close, but not for ever: without a broker the driver would wait until one comes."""
+        driver_producer = cast(Any, self._producer)
+        limit_s = _ABANDON_S if self.app.failure is not None else self.app.settings.shutdown_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await super().on_stop()
+        except TimeoutError:
+            driver_producer._message_accumulator.fail_all(ProduceError("the worker has stopped"))
+            await driver_producer.client.close()
+        for task in self._metadata_tasks:
+            task.cancel()
 
     def emit(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
@@ -156,8 +170,9 @@ class EngineProducer(driver.Producer):
             del self._open[key]
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is not None:
-            self._fail(batch.tp.topic, error)
-            batch.ticket.resolve(None, 0, self.error)
+            if not self.should_stop:
+                self._fail(batch.tp.topic, error)
+            batch.ticket.resolve(None, 0, self.error or ProduceError(f"not acknowledged: {error!r}"))
             return
         base_offset = future.result().offset
         batch.ticket.resolve(base_offset if base_offset >= 0 else None, batch.count)

@@ -109,8 +109,10 @@ async def _create(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> list[To
 
 async def _counts(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
     """Of topics whose partitions all have a leader."""
+    listed = set(await admin.list_topics())
+    existing = [name for name in names if name in listed]  # asking for another would create it on some brokers
     found = {}
-    for topic in await admin.describe_topics(list(names)):
+    for topic in await admin.describe_topics(existing) if existing else ():
         partitions = topic["partitions"]
         if topic["error_code"] == 0 and partitions and all(p["leader"] >= 0 for p in partitions):
             found[topic["topic"]] = len(partitions)

@@ -148,7 +148,9 @@ def _bench(bootstrap: str, embedded: bool, store: str, events: int, restore_reco
         settings = _settings(bootstrap, embedded, store, Path(directory) / "restore")
         changelog = settings.changelog_topic("rows")
         asyncio.run(ensure_topics(bootstrap, [TopicSpec(changelog, _PARTITIONS, config={"cleanup.policy": "compact"})]))
-        loader = multiprocessing.get_context("spawn").Process(target=_load, args=(bootstrap, changelog, restore_records))
+        loader = multiprocessing.get_context("spawn").Process(
+            target=_load, args=(bootstrap, changelog, restore_records)
+        )
         loader.start()
         loader.join()
         wall_s, cpu_s, entries = uvloop.run(_restore(settings, source))
