@@ -238,6 +238,4 @@ def _put(cache: dict[str, V], key: str, value: V, limit: int) -> None:
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
 _FILE = r"(?P<file>SimpleNotificationService-[0-9a-f]{8,64}\.pem)"
 _CERTIFICATE_URL = re.compile(rf"https://sns\.{_REGION}\.amazonaws\.com(?P<cn>\.cn)?(?::443)?/{_FILE}", re.ASCII)
-_TOPIC_ARN = re.compile(
-    rf"arn:aws(?:-cn|-us-gov)?:sns:{_REGION}:\d{{12}}:[A-Za-z0-9_-]{{1,256}}(?:\.fifo)?", re.ASCII
-)
+_TOPIC_ARN = re.compile(rf"arn:aws(?:-cn|-us-gov)?:sns:{_REGION}:\d{{12}}:[A-Za-z0-9_-]{{1,256}}(?:\.fifo)?", re.ASCII)

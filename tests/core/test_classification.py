@@ -35,7 +35,15 @@ def test_an_enhanced_code_is_found_where_hosts_write_it_and_nowhere_else(text: s
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [("550 no", 550), ("smtp; 421 later", 421), ("550-multi", 550), ("250", 250), ("user 550", 0), ("5501", 0), ("", 0)],
+    [
+        ("550 no", 550),
+        ("smtp; 421 later", 421),
+        ("550-multi", 550),
+        ("250", 250),
+        ("user 550", 0),
+        ("5501", 0),
+        ("", 0),
+    ],
 )
 def test_a_reply_code_is_what_a_reply_begins_with(text: str, code: int) -> None:
     assert parse_reply_code(text) == code
@@ -85,7 +93,9 @@ ENHANCED = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "code", "kind", "bounce", "suppress"), ENHANCED, ids=[f"{r[0]}-{r[1]}" for r in ENHANCED])
+@pytest.mark.parametrize(
+    ("reply", "code", "kind", "bounce", "suppress"), ENHANCED, ids=[f"{r[0]}-{r[1]}" for r in ENHANCED]
+)
 def test_the_enhanced_code_says_why(reply: int, code: str, kind: K, bounce: B, suppress: bool) -> None:
     assert classify(reply, code, "") == Classification(kind, bounce, suppress)
 
@@ -94,8 +104,18 @@ TEXTS = [
     ("550-5.1.1 The email account that you tried to reach does not exist. gsmtp", K.BAD_MAILBOX, B.HARD, True),
     ("553 5.1.2 We weren't able to find the recipient domain. gsmtp", K.BAD_DOMAIN, B.HARD, True),
     ("553 5.1.3 The recipient address is not a valid RFC 5321 address. gsmtp", K.BAD_MAILBOX, B.HARD, True),
-    ("550 5.2.1 The email account that you tried to reach is inactive. (DisabledUser) gsmtp", K.MAILBOX_DISABLED, B.HARD, True),
-    ("450 4.2.1 The user you are trying to contact is receiving mail too quickly. gsmtp", K.RATE_LIMITED, B.SOFT, False),
+    (
+        "550 5.2.1 The email account that you tried to reach is inactive. (DisabledUser) gsmtp",
+        K.MAILBOX_DISABLED,
+        B.HARD,
+        True,
+    ),
+    (
+        "450 4.2.1 The user you are trying to contact is receiving mail too quickly. gsmtp",
+        K.RATE_LIMITED,
+        B.SOFT,
+        False,
+    ),
     ("550 5.2.1 The user is receiving mail at a rate that prevents delivery. gsmtp", K.RATE_LIMITED, B.SOFT, False),
     ("452 4.2.2 The recipient's inbox is out of storage space. gsmtp", K.MAILBOX_FULL, B.SOFT, False),
     ("552 5.2.2 The recipient's inbox is out of storage space and inactive. gsmtp", K.MAILBOX_FULL, B.SOFT, False),

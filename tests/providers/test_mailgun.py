@@ -127,7 +127,12 @@ class TestRequest:
         assert sent["o:tag"] == ["a" * 128, "b", "c"]
 
     def test_headers_cannot_be_injected_nor_reserved_ones_set(self) -> None:
-        headers = (("List-Unsubscribe", "<https://x>"), ("X-A", "1\r\nBcc: evil@example.org"), ("Bcc", "x"), ("X B", "y"))
+        headers = (
+            ("List-Unsubscribe", "<https://x>"),
+            ("X-A", "1\r\nBcc: evil@example.org"),
+            ("Bcc", "x"),
+            ("X B", "y"),
+        )
         sent = fields(mailgun().build_request(batch(headers=headers, subject=("a\r\nBcc: e@example.org",)), NOW))
         assert sent["h:List-Unsubscribe"] == ["<https://x>"]
         assert sent["h:X-A"] == ["1 Bcc: evil@example.org"]
@@ -149,10 +154,7 @@ class TestRequest:
             Attachment("logo.png", "image/png", b"png", content_id="logo"),
         )
         request = mailgun().build_request(batch(html=("<img src='cid:logo'>",), attachments=files), NOW)
-        found = {
-            part.get_param("name", header="content-disposition"): part
-            for part in parts(request)
-        }
+        found = {part.get_param("name", header="content-disposition"): part for part in parts(request)}
         assert found["attachment"].get_payload(decode=True) == files[0].data
         assert found["inline"].get_filename() == "logo"
         assert fields(request)["v:message_id"] == [f"{ID}a"]
@@ -221,7 +223,9 @@ def outcome(status: int, body: object, **headers: str) -> Any:
 
 
 QUEUED = {"id": "<20260101.1.A@mg.example.com>", "message": "Queued. Thank you."}
-LIMIT = {"message": "Domain mg.example.com is not allowed to send: account-requests-per-sec limit exceeded, try again after 120 seconds"}
+LIMIT = {
+    "message": "Domain mg.example.com is not allowed to send: account-requests-per-sec limit exceeded, try again after 120 seconds"
+}
 
 
 class TestResponse:
@@ -230,7 +234,16 @@ class TestResponse:
         assert result == (Accepted("20260101.1.A@mg.example.com"),) * 2
 
     @pytest.mark.parametrize(
-        "body", [b"", b"<html>", {}, [], {"id": "", "message": "Queued."}, {"id": "<x@y>", "message": "Stored."}, {"message": "Queued."}],
+        "body",
+        [
+            b"",
+            b"<html>",
+            {},
+            [],
+            {"id": "", "message": "Queued."},
+            {"id": "<x@y>", "message": "Stored."},
+            {"message": "Queued."},
+        ],
         ids=str,
     )
     def test_a_200_that_proves_nothing_is_uncertain(self, body: object) -> None:
@@ -284,11 +297,21 @@ class TestResponse:
     @pytest.mark.parametrize(
         ("status", "words", "kind", "scope"),
         [
-            (400, "'to' parameter is not a valid address. please check documentation", K.INVALID_ADDRESS, Scope.RECIPIENT),
+            (
+                400,
+                "'to' parameter is not a valid address. please check documentation",
+                K.INVALID_ADDRESS,
+                Scope.RECIPIENT,
+            ),
             (400, "'from' parameter is not a valid address. please check", K.INVALID_REQUEST, Scope.MESSAGE),
             (400, "Need at least one of 'text' or 'html' parameters specified", K.INVALID_REQUEST, Scope.MESSAGE),
             (400, "something else", K.INVALID_REQUEST, Scope.MESSAGE),
-            (403, "Free accounts are for test purposes only. Please add u@example.net to the authorized recipients", K.ACCOUNT, Scope.RECIPIENT),
+            (
+                403,
+                "Free accounts are for test purposes only. Please add u@example.net to the authorized recipients",
+                K.ACCOUNT,
+                Scope.RECIPIENT,
+            ),
             (413, "too big", K.MESSAGE_TOO_LARGE, Scope.MESSAGE),
             (422, "odd", K.INVALID_REQUEST, Scope.MESSAGE),
         ],
@@ -499,7 +522,9 @@ class TestFind:
         assert [urlsplit(r.url).netloc for r in script.asked] == ["api.mailgun.net"]
 
 
-@pytest.mark.parametrize("changes", [{"domain": "a/b"}, {"domain": ""}, {"base_url": "https://x/v3"}, {"base_url": "x"}])
+@pytest.mark.parametrize(
+    "changes", [{"domain": "a/b"}, {"domain": ""}, {"base_url": "https://x/v3"}, {"base_url": "x"}]
+)
 def test_a_configuration_that_cannot_work_is_refused_in_one_line(changes: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))) as raised:
         mailgun(**changes)

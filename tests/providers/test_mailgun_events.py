@@ -91,7 +91,9 @@ def test_an_event_that_concerns_no_message_is_read_as_nothing() -> None:
 
 def test_an_item_of_the_events_api_reads_like_a_webhook() -> None:
     body = json.loads(payload("failed_permanent.json"))
-    assert read_events(json.dumps(body["event-data"]).encode(), NOW) == read_events(payload("failed_permanent.json"), NOW)
+    assert read_events(json.dumps(body["event-data"]).encode(), NOW) == read_events(
+        payload("failed_permanent.json"), NOW
+    )
 
 
 def test_a_legacy_form_is_the_same_fact_when_it_comes_again() -> None:
@@ -148,7 +150,12 @@ def test_a_permanent_failure_is_read_by_reason_code_and_words(
 ) -> None:
     sighting = failed(reason=reason, code=code, message=words, **{"enhanced-code": enhanced})
     assert sighting.reason is not None
-    assert (sighting.kind, sighting.reason.kind, sighting.bounce_type, sighting.suppress) == (kind, what, bounce, suppress)
+    assert (sighting.kind, sighting.reason.kind, sighting.bounce_type, sighting.suppress) == (
+        kind,
+        what,
+        bounce,
+        suppress,
+    )
 
 
 @pytest.mark.parametrize("reason", ["generic", "bounce", "greylisted", "espblock", "suppress-bounce"])
@@ -189,7 +196,10 @@ def test_a_new_word_is_counted_not_dropped(event: dict[str, Any], word: str) -> 
     ],
 )
 def test_bots_are_told_from_people(client: dict[str, str], automated: A) -> None:
-    assert only(read_event({"event": "opened", "id": "x", "timestamp": 1, "client-info": client}, NOW)).automated is automated
+    assert (
+        only(read_event({"event": "opened", "id": "x", "timestamp": 1, "client-info": client}, NOW)).automated
+        is automated
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,9 +226,30 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=10,
 )
-FIELDS = ["id", "timestamp", "severity", "reason", "delivery-status", "user-variables", "message", "recipient", "reject"]
+FIELDS = [
+    "id",
+    "timestamp",
+    "severity",
+    "reason",
+    "delivery-status",
+    "user-variables",
+    "message",
+    "recipient",
+    "reject",
+]
 FIELDS += ["client-info", "url", "ip", "flags"]
-EVENTS = ["accepted", "delivered", "failed", "rejected", "opened", "clicked", "unsubscribed", "complained", "stored", "x"]
+EVENTS = [
+    "accepted",
+    "delivered",
+    "failed",
+    "rejected",
+    "opened",
+    "clicked",
+    "unsubscribed",
+    "complained",
+    "stored",
+    "x",
+]
 
 
 @given(st.sampled_from(EVENTS), st.dictionaries(st.sampled_from(FIELDS), json_values))

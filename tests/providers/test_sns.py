@@ -208,7 +208,9 @@ def test_unsigned_raw_delivery_is_refused(pinned: str) -> None:
     assert refused(verify(ses(pinned), raw)) == "malformed"
 
 
-@pytest.mark.parametrize("field", ["Message", "MessageId", "Timestamp", "TopicArn", "SignatureVersion", "SigningCertURL"])
+@pytest.mark.parametrize(
+    "field", ["Message", "MessageId", "Timestamp", "TopicArn", "SignatureVersion", "SigningCertURL"]
+)
 @pytest.mark.parametrize("value", [None, 5, [], {}])
 def test_a_field_of_the_wrong_type_is_malformed(pinned: str, field: str, value: object) -> None:
     message = {**json.loads(signed(notification())), field: value}

@@ -1,11 +1,11 @@
 """Mailgun: its messages API, its webhooks, its events API. Facts: Mailgun's OpenAPI description and webhook guide.
 
-    config      the keys of ``[providers.NAME]``
-    request     a batch becomes one POST
-    response    the answer becomes one outcome per recipient
-    search      did it take an attempt?
-    webhook     is it from Mailgun?
-    events      what it reports, in our words
+config      the keys of ``[providers.NAME]``
+request     a batch becomes one POST
+response    the answer becomes one outcome per recipient
+search      did it take an attempt?
+webhook     is it from Mailgun?
+events      what it reports, in our words
 """
 
 from __future__ import annotations

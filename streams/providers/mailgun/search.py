@@ -54,9 +54,8 @@ async def find(config: Config, authorization: str, question: Question, exchange:
 
 def _is_ours(event: Mapping[str, object], question: Question) -> bool:
     variables = mapping(event.get("user-variables"))
-    return (
-        text(variables.get("message_id")) == question.message_id
-        and text(variables.get("attempt")) == str(question.attempt)
+    return text(variables.get("message_id")) == question.message_id and text(variables.get("attempt")) == str(
+        question.attempt
     )
 
 
