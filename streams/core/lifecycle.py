@@ -24,8 +24,8 @@ from types import MappingProxyType
 from streams.core.attempts import (
     PRECEDENCE,
     REPORTS,
+    any_doubted,
     double_sends,
-    is_doubted,
     is_proven,
     joined,
     needs_settling,
@@ -151,7 +151,7 @@ def _fold(state: MessageState, receipt: Receipt) -> MessageState:
             facts = older(facts, receipt.facts)
     if facts is not None:
         early = ()
-    elif kind in EVENT_OF and receipt.facts is None:
+    elif receipt.facts is None and (kind in EVENT_OF or (receipt.suppress and kind in REPORTS)):
         early = with_early(early, receipt)
     resolved = resolve(attempts)
     status, ends = verdict(resolved)
@@ -176,16 +176,17 @@ def _commands(before: MessageState, after: MessageState, receipt: Receipt) -> tu
     commands: list[Command] = []
     if receipt.kind is ReceiptKind.PROBE:
         commands.append(_answer(after, receipt))
-    elif any(is_doubted(a) for a in after.attempts):
+    elif any_doubted(after.attempts):
         unsettled = {a.number for a in resolve(before.attempts) if needs_settling(a)}
         commands += [
             Settle(receipt.message_id, a.number, a.provider_message_id, a.sent_ms)
             for a in resolve(after.attempts)
             if needs_settling(a) and a.number not in unsettled
         ]
-    resolved = resolve(after.attempts)
-    if wants_retry(after.facts, resolved) and not wants_retry(before.facts, resolve(before.attempts)):
-        commands.append(Retry(receipt.message_id, resolved[-1].number, final_soft=True))
+    if after.facts is not None and after.facts.retry_final:
+        resolved = resolve(after.attempts)
+        if wants_retry(after.facts, resolved) and not wants_retry(before.facts, resolve(before.attempts)):
+            commands.append(Retry(receipt.message_id, resolved[-1].number, final_soft=True))
     return tuple(commands)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from streams.core.attempts import is_proven
+from streams.core.attempts import newly_proven
 from streams.core.event import DeliveryEvent, EventType, Status
 from streams.core.ids import event_id
 from streams.core.message_state import Attempt, MessageState, by_time
@@ -58,11 +58,9 @@ def events_of(
     events: list[DeliveryEvent] = []
     if facts.accepted_ms and not (before.facts and before.facts.accepted_ms):
         events.append(_accepted(receipt.message_id, facts, recorded_ms))
-    events += [
-        _sent(receipt.message_id, attempt, facts, after.status, recorded_ms)
-        for attempt in after.attempts
-        if attempt.number > 0 and is_proven(attempt) and not _was_told(before, attempt.number)
-    ]
+    told = before.attempts if before.facts is not None else ()
+    for attempt in newly_proven(told, after.attempts):
+        events.append(_sent(receipt.message_id, attempt, facts, after.status, recorded_ms))  # noqa: PERF401
     if before.early and not after.early:
         history = sorted((*before.early, receipt), key=by_time)
         events += [_event(told, facts, after.status, recorded_ms) for told in history if told.kind in EVENT_OF]
@@ -70,13 +68,6 @@ def events_of(
         own = receipt.facts or facts if receipt.kind is ReceiptKind.CONFLICT else facts
         events.append(_event(receipt, own, after.status, recorded_ms))
     return tuple(events)
-
-
-def _was_told(before: MessageState, number: int) -> bool:
-    """Whether ``message.sent`` of this attempt was published by an earlier step."""
-    if before.facts is None:
-        return False
-    return any(a.number == number and is_proven(a) for a in before.attempts)
 
 
 def _accepted(message_id: str, facts: Facts, recorded_ms: int) -> DeliveryEvent:

@@ -145,7 +145,7 @@ def any_receipt(draw: st.DrawFn) -> Receipt:
         receipt_id=f"{kind}:{attempt}:{theirs}:{at_s}:{draw(st.integers(0, 1))}",
         facts=given_facts if kind in BY_DISPATCH | {K.CONFLICT} else None,
         bounce_type=draw(st.sampled_from([None, *BounceType])) if kind is K.BOUNCED else None,
-        suppress=draw(st.booleans()),
+        suppress=kind in REPORTS and draw(st.booleans()),
     )
 
 
