@@ -81,7 +81,7 @@ def _parameters(header: str) -> dict[str, str]:
 
 def _part_names(head: bytes) -> tuple[str, str | None]:
     """Field name and file name of a part's header block."""
-    for line in head.decode("utf-8", "surrogateescape").split("\r\n"):
+    for line in head.decode("utf-8", "replace").split("\r\n"):
         name, _, value = line.partition(":")
         if name.strip().lower() == "content-disposition":
             parameters = _parameters(value)

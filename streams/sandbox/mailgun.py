@@ -25,7 +25,8 @@ from streams.sandbox.ledger import Accepted, Ledger
 from streams.sandbox.mailgun_events import NOT_IN_LEGACY, event_data, legacy_form, signature
 from streams.sandbox.mailgun_lists import LISTS, MailgunLists
 from streams.sandbox.mailgun_query import BadQuery, EventsReader, Query, parse_query
-from streams.sandbox.mailgun_send import MailgunSending, Refused
+from streams.sandbox.mailgun_send import MailgunSending
+from streams.sandbox.mailgun_text import Refused
 from streams.sandbox.outcomes import Draw, due_ms, short_event_id
 from streams.sandbox.posting import Target
 from streams.sandbox.recent import Recent
@@ -152,12 +153,16 @@ class Mailgun:
         await self._ledger.committed()
         self._recent.add(taken.records[0].call_id, taken.size, taken.rendered)
         for record in taken.records:
-            self.follow(record)
+            self.suppress(record)
+            self.report(record)
         return answer(200, {"id": taken.answer_id, "message": "Queued. Thank you."})
 
-    def follow(self, record: Accepted, done: frozenset[int] = frozenset()) -> None:
-        """Plans what follows an acceptance: webhooks and automatic list entries (`done`: already reported)."""
+    def report(self, record: Accepted, done: frozenset[int] = frozenset()) -> None:
+        """Plans the webhooks of an accepted recipient; `done` are the events already reported."""
         self._webhooks.schedule(record, self.reporter, done)
+
+    def suppress(self, record: Accepted) -> None:
+        """Plans the automatic list entry that an accepted recipient's end brings."""
         if not self._config.auto_suppress or record.plan.end not in _AUTOMATIC:
             return
         since_ms = due_ms(record, len(record.plan.events) - 1, self._unit_ms)

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from streams.sandbox.forms import Form, MalformedFormError, parse_form
 from streams.sandbox.ledger import Ledger, ListChange
-from streams.sandbox.mailgun_send import Refused, bare_addresses
+from streams.sandbox.mailgun_text import Refused, bare_addresses
 from streams.sandbox.suppressions import Entry, SuppressionLists
 
 LISTS: Final = ("bounces", "unsubscribes", "complaints")

@@ -7,16 +7,14 @@ dropped in silence, whatever their case; with `recipient-variables` every addres
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.parser import BytesHeaderParser
 from email.policy import default as default_policy
-from email.utils import getaddresses, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Any, Final
 
@@ -25,6 +23,7 @@ import msgspec
 from streams.sandbox.config import MailgunConfig
 from streams.sandbox.forms import Form
 from streams.sandbox.ledger import Accepted, Plan
+from streams.sandbox.mailgun_text import Refused, Text, bare_addresses
 from streams.sandbox.outcomes import Draw, Outcome, plan
 from streams.sandbox.suppressions import SuppressionLists
 
@@ -32,20 +31,8 @@ _MAX_RECIPIENTS: Final = 1000
 _MAX_MESSAGE: Final = 25 * 1024 * 1024
 _MAX_OPTIONS: Final = 16 * 1024
 _MAX_TAGS: Final = 3
-_ADDRESS: Final = re.compile(r'[^\s@<>(),;:"\[\]\\]+@(?:[^\s@<>(),;:"\[\]\\.]+\.)+[^\s@<>(),;:"\[\]\\.]+')
-_NAMED: Final = re.compile(r"[^<>@]*<\s*([^<>\s]+)\s*>")
-_PLACEHOLDER: Final = re.compile(r"%recipient(?:\.([A-Za-z0-9_\-]+))?%")
 _LINK: Final = re.compile(r"https?://[^\s\"'<>]+")
 _BODIES: Final = ("text", "html", "amp-html")
-
-
-class Refused(Exception):
-    """The call is answered with `status` and nothing is queued."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,58 +43,6 @@ class Taken:
     records: list[Accepted]
     rendered: Callable[[str], dict[str, Any] | None]
     size: int
-
-
-class Text:
-    """A value, split once at its placeholders; `constant` when there are none (or no batch that replaces them)."""
-
-    __slots__ = ("_fixed_bytes", "_keys", "_pieces", "constant", "source")
-
-    def __init__(self, source: str, batch: bool) -> None:
-        self.source = source
-        self._pieces = _PLACEHOLDER.split(source) if batch and "%recipient" in source else [source]
-        self.constant = len(self._pieces) == 1
-        self._fixed_bytes = sum(len(piece.encode()) for piece in self._pieces[::2])
-        self._keys = Counter(self._pieces[1::2])
-
-    def render(self, values: dict[str, Any], address: str) -> str:
-        """The value for one recipient."""
-        if self.constant:
-            return self.source
-        pieces = self._pieces.copy()
-        for position in range(1, len(pieces), 2):
-            pieces[position] = _replacement(pieces[position], values, address)
-        return "".join(pieces)
-
-    def size(self, values: dict[str, Any], address: str) -> int:
-        """Bytes of the value for one recipient, without building it."""
-        if self.constant:
-            return self._fixed_bytes
-        placed = (len(_replacement(key, values, address).encode()) * times for key, times in self._keys.items())
-        return self._fixed_bytes + sum(placed)
-
-
-def _replacement(key: str | None, values: dict[str, Any], address: str) -> str:
-    if key is None:
-        return address
-    value = values.get(key, values)
-    if value is values:
-        return f"%recipient.{key}%"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def bare_addresses(values: Iterable[str], parameter: str) -> list[str]:
-    """The addresses of comma lists, duplicates dropped in any case. Raises Refused for a malformed one."""
-    found: dict[str, str] = {}
-    for value in values:
-        for piece in [f"<{pair[1]}>" for pair in getaddresses([value])] if '"' in value else value.split(","):
-            address = piece.strip()
-            if address.endswith(">") and (named := _NAMED.fullmatch(address)):
-                address = named[1]
-            if _ADDRESS.fullmatch(address) is None or len(address) > 320 or address[0] == "." or ".@" in address:
-                raise Refused(400, f"{parameter} parameter is not a valid address. please check documentation")
-            found.setdefault(address.lower(), address)
-    return list(found.values())
 
 
 class MailgunSending:
@@ -275,7 +210,7 @@ class _Draft:
 def _mime_source(form: Form) -> str:
     for file in form.files:
         if file.name == "message":
-            return file.content.decode("utf-8", "surrogateescape")
+            return file.content.decode("utf-8", "replace")
     message = form.first("message")
     if not message:
         raise Refused(400, "message parameter is missing")

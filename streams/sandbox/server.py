@@ -79,27 +79,40 @@ class Sandbox:
         self._resume(lists)
 
     def _resume(self, lists: SuppressionLists) -> None:
-        """Takes up an earlier run: suppression lists, and the events whose reporting had not ended."""
+        """Takes up an earlier run: suppression lists, and the events whose reporting had not ended.
+
+        Only records with something left to report are held while the file is read.
+        """
         waiting: dict[tuple[str, str, str], list[tuple[Accepted, set[int]]]] = {}
+        providers: dict[str, Mailgun | Ses] = {"mailgun": self.mailgun, "ses": self.ses}
 
         def accepted(record: Accepted) -> None:
-            key = (record.provider, record.provider_message_id, record.recipient)
-            waiting.setdefault(key, []).append((record, set()))
+            provider = providers[record.provider]
+            provider.suppress(record)
+            if record.provider == "ses":
+                self.ses.account.quota.count(1, record.accepted_ms)
+            if any(provider.reporter.wants(name) for name in record.plan.events):
+                key = (record.provider, record.provider_message_id, record.recipient)
+                waiting.setdefault(key, []).append((record, set()))
 
         def reported(event: Reported) -> None:
-            for record, done in waiting.get((event.webhook, event.provider_message_id, event.recipient), ()):
+            key = (event.webhook, event.provider_message_id, event.recipient)
+            rows = waiting.get(key, [])
+            for record, done in rows:
                 for index, name in enumerate(record.plan.events):
                     if name == event.event and index not in done:
                         done.add(index)
+                        left = [row for row in rows if len(row[1]) < len(row[0].plan.events)]
+                        if left:
+                            waiting[key] = left
+                        else:
+                            del waiting[key]
                         return
 
         self.ledger.load(accepted, reported, lists.apply)
-        providers: dict[str, Mailgun | Ses] = {"mailgun": self.mailgun, "ses": self.ses}
         for rows in waiting.values():
             for record, done in rows:
-                providers[record.provider].follow(record, frozenset(done))
-                if record.provider == "ses":
-                    self.ses.account.quota.count(1, record.accepted_ms)
+                providers[record.provider].report(record, frozenset(done))
 
     async def start(self) -> str:
         """Opens the ledger, listens, and returns the base URL (`http://host:port`)."""

@@ -216,11 +216,15 @@ class Ses:
             lambda recipient: next((found for view in views if (found := view(recipient)) is not None), None),
         )
         for record in records:
-            self.follow(record)
+            self.suppress(record)
+            self.report(record)
 
-    def follow(self, record: Accepted, done: frozenset[int] = frozenset()) -> None:
-        """Plans what follows an acceptance: events and automatic list entries (`done`: already reported)."""
+    def report(self, record: Accepted, done: frozenset[int] = frozenset()) -> None:
+        """Plans the events of an accepted recipient; `done` are those already reported."""
         self._webhooks.schedule(record, self.reporter, done)
+
+    def suppress(self, record: Accepted) -> None:
+        """Plans the automatic list entry that an accepted recipient's end brings."""
         if record.plan.end in ("bounced", "complained"):
             last = 2 if record.plan.end == "complained" or record.plan.outcome == "delayedbounce" else 1
             self.account.suppress_after(record, due_ms(record, last, self._unit_ms))

@@ -22,34 +22,34 @@ from uuid import uuid4
 from streams.sandbox.config import SesConfig
 from streams.sandbox.ledger import Accepted
 from streams.sandbox.outcomes import Draw, Outcome, plan, plan_after_first, plan_without_events
+from streams.sandbox.ses_checks import (
+    EICAR,
+    MAX_RECIPIENTS,
+    attachments_size,
+    bare_address,
+    check_headers,
+    header_tags,
+    message_size,
+    recipients_of,
+    tags_of,
+)
 from streams.sandbox.ses_events import template_data
 from streams.sandbox.ses_model import (
     ApiError,
-    Attachment,
     BulkEntry,
     Content,
-    Header,
     SendBulkEmail,
     SendEmail,
-    Tag,
     Template,
     TemplateContent,
 )
 from streams.sandbox.suppressions import SuppressionLists
 
 LIST: Final = "ses.addresses"
-_MAX_RECIPIENTS: Final = 50
-_MAX_MESSAGE: Final = 40 * 1024 * 1024
 _MAX_TEMPLATE_DATA: Final = 262_144
-_ADDRESS: Final = re.compile(r'[!-?A-~]+@(?:[^\s@<>(),;:"\[\]\\.]+\.)+[^\s@<>(),;:"\[\]\\.]+', re.ASCII)
-_NAMED: Final = re.compile(r"[^<>]*<\s*([^<>\s]+)\s*>")
-_TAG: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
-_HEADER_NAME: Final = re.compile(r"[!-9;-@A-~]{1,126}")
-_HEADER_VALUE: Final = re.compile(r"[ -~]{1,995}")
 _SET_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _VARIABLE: Final = re.compile(r"\{\{\{?\s*([A-Za-z_][\w.-]*)\s*\}\}\}?")
 _LINK: Final = re.compile(r"https?://[^\s\"'<>]+")
-_EICAR: Final = "EICAR-STANDARD-ANTIVIRUS-TEST-FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,12 @@ class SesSending:
         given = [name for name in ("simple", "raw", "template") if getattr(call.content, name) is not None]
         if len(given) != 1:
             raise ApiError("BadRequestException", "Exactly one of Simple, Raw and Template must be given.")
-        tags = _tags(call.email_tags)
+        tags = tags_of(call.email_tags)
         recipients = call.destination.addresses() if call.destination is not None else []
         if call.content.raw is not None:
             return self._raw(call, call.content, recipients, tags)
         sender = self._sender(call.from_email_address)
-        bare = _recipients(recipients)
+        bare = recipients_of(recipients)
         chosen = self._configuration_set(call.configuration_set_name)
         if call.content.template is not None:
             return self._rendered(
@@ -106,14 +106,14 @@ class SesSending:
             )
         simple = call.content.simple
         assert simple is not None
-        _check_headers(simple.headers)
+        check_headers(simple.headers)
         parts = {"text": simple.body.text, "html": simple.body.html}
         bodies = {name: part.data for name, part in parts.items() if part is not None}
         if not bodies:
             raise ApiError("BadRequestException", "Body must contain Text or Html.")
-        extra, infected = _attachments(simple.attachments)
-        infected = infected or any(_EICAR in body for body in bodies.values())
-        size = _size(simple.subject.data, *bodies.values()) + extra
+        extra, infected = attachments_size(simple.attachments)
+        infected = infected or any(EICAR in body for body in bodies.values())
+        size = message_size(simple.subject.data, *bodies.values()) + extra
         return Mail(sender, bare, simple.subject.data, bodies, size, tags, chosen, infected)
 
     def _raw(self, call: SendEmail, content: Content, recipients: list[str], tags: dict[str, str]) -> Mail:
@@ -129,21 +129,21 @@ class SesSending:
             fields = [str(value) for name in ("to", "cc", "bcc") for value in headers.get_all(name, [])]
             recipients = [address for _, address in getaddresses(fields)]
         chosen = call.configuration_set_name or _text(headers, "x-ses-configuration-set")
-        header_tags = _header_tags(_text(headers, "x-ses-message-tags"))
+        from_header = header_tags(_text(headers, "x-ses-message-tags"))
         text = data.decode("utf-8", "replace")
         return Mail(
-            sender, _recipients(recipients), _text(headers, "subject"), {"mime": text}, len(data),
-            {**header_tags, **tags}, self._configuration_set(chosen or None), _EICAR in text,
+            sender, recipients_of(recipients), _text(headers, "subject"), {"mime": text}, len(data),
+            {**from_header, **tags}, self._configuration_set(chosen or None), EICAR in text,
         )  # fmt: skip
 
     def entry(self, call: SendBulkEmail, entry: BulkEntry) -> Mail:
         """The message of one bulk entry. Raises ApiError (which concerns the entry alone)."""
         replacement = entry.replacement_email_content and entry.replacement_email_content.replacement_template
         data = replacement.replacement_template_data if replacement else None
-        _check_headers(entry.replacement_headers)
-        tags = _tags(call.default_email_tags) | _tags(entry.replacement_tags)
+        check_headers(entry.replacement_headers)
+        tags = tags_of(call.default_email_tags) | tags_of(entry.replacement_tags)
         template = call.default_content.template
-        recipients = _recipients(entry.destination.addresses())
+        recipients = recipients_of(entry.destination.addresses())
         chosen = self._configuration_set(call.configuration_set_name)
         sender = self._sender(call.from_email_address)
         return self._rendered(sender, recipients, template, [template.template_data, data], tags, chosen)
@@ -152,12 +152,12 @@ class SesSending:
         """What refuses a bulk call as a whole. Raises ApiError."""
         if not call.bulk_email_entries:
             raise ApiError("BadRequestException", "BulkEmailEntries must not be empty.")
-        if sum(len(entry.destination.addresses()) for entry in call.bulk_email_entries) > _MAX_RECIPIENTS:
+        if sum(len(entry.destination.addresses()) for entry in call.bulk_email_entries) > MAX_RECIPIENTS:
             raise ApiError("BadRequestException", "Recipient count exceeds 50.")
         self._sender(call.from_email_address)
         self._configuration_set(call.configuration_set_name)
         self._template(call.default_content.template)
-        _tags(call.default_email_tags)
+        tags_of(call.default_email_tags)
 
     def _template(self, template: Template) -> tuple[str, TemplateContent]:
         if template.template_content is not None:
@@ -170,7 +170,7 @@ class SesSending:
     def _rendered(self, sender: str, recipients: list[str], template: Template, sources: Sequence[str | None],
                   tags: dict[str, str], chosen: str) -> Mail:  # fmt: skip
         name, content = self._template(template)
-        _check_headers(template.headers)
+        check_headers(template.headers)
         values: dict[str, Any] = {}
         for source in sources:
             data = template_data(source)
@@ -183,8 +183,8 @@ class SesSending:
         subject = done.pop("subject")
         if not done:
             raise ApiError("BadRequestException", "The template has neither Text nor Html.")
-        extra, infected = _attachments(template.attachments)
-        size = _size(subject, *done.values()) + extra
+        extra, infected = attachments_size(template.attachments)
+        size = message_size(subject, *done.values()) + extra
         return Mail(
             sender, recipients, subject, done, size, tags, chosen, infected, missing[0] if missing else None, name
         )
@@ -192,7 +192,7 @@ class SesSending:
     def _sender(self, address: str | None) -> str:
         if not address or not address.strip():
             raise ApiError("BadRequestException", "Missing required header 'From'.")
-        _bare(address)
+        bare_address(address)
         return address
 
     def _configuration_set(self, name: str | None) -> str:
@@ -248,69 +248,8 @@ def renderer(mail: Mail) -> Callable[[str], dict[str, Any] | None]:
     return rendered
 
 
-def _bare(address: str) -> str:
-    text = address.strip()
-    if text.endswith(">") and (named := _NAMED.fullmatch(text)):
-        text = named[1]
-    if not text.rpartition("@")[0].isascii():
-        raise ApiError("BadRequestException", "Local part of the address contains non-ASCII characters.")
-    if _ADDRESS.fullmatch(text) is None:
-        raise ApiError("BadRequestException", f"Illegal address: {address!r}")
-    return text
-
-
-def _recipients(addresses: list[str]) -> list[str]:
-    if not addresses:
-        raise ApiError("BadRequestException", "Destination must have at least one recipient.")
-    if len(addresses) > _MAX_RECIPIENTS:
-        raise ApiError("BadRequestException", "Recipient count exceeds 50.")
-    bare = [_bare(address) for address in addresses]
-    return list({address.lower(): address for address in reversed(bare)}.values())[::-1]
-
-
-def _tags(tags: list[Tag] | None) -> dict[str, str]:
-    for tag in tags or ():
-        if not _TAG.fullmatch(tag.name) or not _TAG.fullmatch(tag.value):
-            raise ApiError(
-                "BadRequestException", f"Message tag {tag.name!r} is not valid: use A-Z a-z 0-9 _ - (max 256)."
-            )
-    return {tag.name: tag.value for tag in tags or ()}
-
-
-def _header_tags(text: str) -> dict[str, str]:
-    pairs = [piece.strip().partition("=") for piece in text.replace("\n", "").split(",") if piece.strip()]
-    return _tags([Tag(name.strip(), value.strip()) for name, _, value in pairs])
-
-
 def _text(headers: Message, name: str) -> str:
     return str(headers.get(name, "")).strip()
-
-
-def _check_headers(headers: list[Header] | None) -> None:
-    if headers and len(headers) > 15:
-        raise ApiError("BadRequestException", "At most 15 headers are allowed.")
-    for header in headers or ():
-        if not _HEADER_NAME.fullmatch(header.name) or not _HEADER_VALUE.fullmatch(header.value):
-            raise ApiError("BadRequestException", f"Header {header.name!r} is not valid.")
-
-
-def _attachments(attachments: list[Attachment] | None) -> tuple[int, bool]:
-    """(bytes as encoded, whether the test virus is among them)."""
-    size, infected = 0, False
-    for attachment in attachments or ():
-        size += len(attachment.raw_content)
-        try:
-            infected = infected or _EICAR.encode() in b64decode(attachment.raw_content)
-        except (binascii.Error, ValueError) as error:
-            raise ApiError("BadRequestException", "Attachment.RawContent is not valid base64.") from error
-    return size, infected
-
-
-def _size(*texts: str) -> int:
-    size = sum(len(text.encode()) for text in texts)
-    if size > _MAX_MESSAGE:
-        raise ApiError("BadRequestException", "Message length is more than 41943040 bytes long.")
-    return size
 
 
 def _fill(text: str, values: dict[str, Any], missing: list[str]) -> str:

@@ -182,7 +182,13 @@ async def test_rules_are_listed_removed_and_checked(start: START, http: aiohttp.
         assert [item["id"] for item in (await answer.json())["faults"]] == [rule["id"]]
     async with http.delete(f"{url}/{rule['id']}") as answer:
         assert await answer.json() == {"removed": 1}
-    for wrong in ({"kind": "fire"}, {"kind": "slow", "rate": 2}, {"kind": "connect_refused"}, {"kind": "slow", "x": 1}, []):
+    for wrong in (
+        {"kind": "fire"},
+        {"kind": "slow", "rate": 2},
+        {"kind": "connect_refused"},
+        {"kind": "slow", "x": 1},
+        [],
+    ):
         async with http.post(url, json=wrong) as answer:
             assert answer.status == 400, wrong
     async with http.get(url) as answer:

@@ -160,9 +160,7 @@ async def test_the_ledger_is_streamed_with_filters(
         assert answer.status == 400
 
 
-async def test_statistics_count_what_happened(
-    start: START, receiver: Receiver, http: aiohttp.ClientSession
-) -> None:
+async def test_statistics_count_what_happened(start: START, receiver: Receiver, http: aiohttp.ClientSession) -> None:
     sandbox = await start(mailgun={"webhook_url": receiver.url})
     for message_id in ("m-1", "m-1", "m-2"):
         await send(http, sandbox.url, "success@example.net,bounce@example.net", message_id)
@@ -204,3 +202,16 @@ async def test_events_may_be_posted_twice_when_asked(
     requests = await receiver.wait_for(4)
     assert set(Counter(request.body for request in requests).values()) == {2}
     assert sandbox.webhooks.duplicates_posted == 2
+
+
+def test_sigterm_ends_the_service_cleanly(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    sandbox, url = process.start(path)
+    form = urlencode({"from": "a@mg.example.com", "to": "u@example.net", "text": "x"}).encode()
+    with urlopen(Request(f"{url}/v3/mg.example.com/messages", form, AUTH), timeout=10) as answer:
+        assert answer.status == 200
+    sandbox.terminate()
+    assert sandbox.wait(10) == 0
+    assert sandbox.stdout is not None
+    sandbox.stdout.close()
+    assert len(path.read_bytes().splitlines()) == 1

@@ -33,7 +33,13 @@ async def test_an_accepted_message_is_one_line_of_the_ledger_per_recipient(
     start: START, http: aiohttp.ClientSession
 ) -> None:
     sandbox = await start()
-    form = [*LETTER.items(), ("cc", "Other <o@example.net>"), ("v:message_id", "m-1"), ("o:tag", "news"), ("o:tag", "x")]
+    form = [
+        *LETTER.items(),
+        ("cc", "Other <o@example.net>"),
+        ("v:message_id", "m-1"),
+        ("o:tag", "news"),
+        ("o:tag", "x"),
+    ]
     status, content = await send(http, sandbox, form)
     assert status == 200
     assert content["message"] == "Queued. Thank you."

@@ -167,7 +167,7 @@ async def test_events_are_paged_in_order_without_gaps_or_repeats_in_both_directi
         await send(http, sandbox, ",".join(people[begin : begin + 20]), **{"recipient-variables": "{}"})
     url = f"{sandbox.url}/v3/mg.example.com/events"
     end = str(time.time() + 0.2)
-    while time.time() < float(end):  # noqa: ASYNC110 — the events' own time has to pass
+    while time.time() < float(end):  # the events' own time has to pass
         await get(http, url, begin="0", ascending="yes", limit="1")
     seen: list[dict[str, Any]] = []
     page = await get(http, url, begin="0", end=end, limit="7")

@@ -19,7 +19,9 @@ async def test_the_official_package_sends_lists_and_reads_events(start: START) -
         with Client(auth=("api", "key-sandbox"), api_url=sandbox.url) as mailgun:
             data = {"from": "a@mg.example.com", "to": ["u@example.net", "bounce@example.net"], "subject": "s",
                     "text": "t", "o:tag": ["one", "two"], "v:message_id": "m-1"}  # fmt: skip
-            sent = mailgun.messages.create(data=data, domain="mg.example.com", files=[("attachment", ("a.txt", b"abc"))])
+            sent = mailgun.messages.create(
+                data=data, domain="mg.example.com", files=[("attachment", ("a.txt", b"abc"))]
+            )
             events = mailgun.events.get(domain="mg.example.com", filters={"event": "failed"})
             bounces = mailgun.bounces.get(domain="mg.example.com")
             wrong = Client(auth=("api", "key-other"), api_url=sandbox.url)

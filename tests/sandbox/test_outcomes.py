@@ -10,7 +10,6 @@ from streams.sandbox import End, Outcome, OutcomeMix
 from streams.sandbox.outcomes import Draw, plan
 
 
-
 @pytest.mark.parametrize("address", ["bounce@simulator.amazonses.com", "Bounce+label@example.net", "bounce+a+b@x.org"])
 def test_the_local_part_before_the_plus_names_the_fate_on_any_domain(address: str) -> None:
     assert Draw(1, OutcomeMix()).outcome(address, address) is Outcome.BOUNCE

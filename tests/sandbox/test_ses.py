@@ -35,7 +35,9 @@ def email(to: str, **more: Any) -> dict[str, Any]:
     return {
         "FromEmailAddress": "Shop <a@example.com>",
         "Destination": {"ToAddresses": [to]},
-        "Content": {"Simple": {"Subject": {"Data": "hi"}, "Body": {"Html": {"Data": "<p>see https://x.example/y</p>"}}}},
+        "Content": {
+            "Simple": {"Subject": {"Data": "hi"}, "Body": {"Html": {"Data": "<p>see https://x.example/y</p>"}}}
+        },
         **more,
     }
 
@@ -217,7 +219,9 @@ async def test_insights_show_the_events_of_a_message(start: START) -> None:
 def verify(request: Received, directory: Path, names: list[str]) -> dict[str, Any]:
     """Checks an envelope as a receiver with pinned certificates must; returns it."""
     envelope = request.json()
-    certificate = x509.load_pem_x509_certificate((directory / envelope["SigningCertURL"].rpartition("/")[2]).read_bytes())
+    certificate = x509.load_pem_x509_certificate(
+        (directory / envelope["SigningCertURL"].rpartition("/")[2]).read_bytes()
+    )
     text = "".join(f"{name}\n{envelope[name]}\n" for name in names)
     key = certificate.public_key()
     assert isinstance(key, rsa.RSAPublicKey)
@@ -271,9 +275,7 @@ async def test_events_arrive_in_signed_envelopes(
         ("delayedbounce", ("Permanent", "General")),
     ],
 )
-async def test_bounces_have_their_types(
-    start: START, receiver: Receiver, fate: str, bounce: tuple[str, str]
-) -> None:
+async def test_bounces_have_their_types(start: START, receiver: Receiver, fate: str, bounce: tuple[str, str]) -> None:
     sandbox = await start(ses={"webhook_url": receiver.url})
     await call(client(sandbox).send_email, **email(f"{fate}@example.net", ConfigurationSetName="cs"))
     await settled(sandbox)
