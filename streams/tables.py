@@ -47,8 +47,8 @@ TABLES: tuple[TableSpec, ...] = (
     TableSpec(
         PROVIDER_IDS,
         "lookups",
-        "provider and provider message id, then nothing, an address hash, or the mark of an orphan",
-        "agents.lookups.Binding or agents.lookups.Orphan",
+        "provider and provider message id, then nothing, an address hash, or the mark of questions that wait",
+        "agents.lookups.Binding or agents.lookups.Waiting",
         (LOOKUPS,),
     ),
     TableSpec(BREAKER_WINDOWS, "breakers", "provider name", "core.breaker.BreakerWindow", (PROVIDER_OUTCOMES,)),
