@@ -22,14 +22,10 @@ _LATEST_MS = 253_402_300_799_000  # the year 9999
 _EMPTY: Mapping[str, Any] = {}
 
 
-def json_object(payload: bytes | str, *, numbers_as_text: bool = False) -> dict[str, Any] | None:
-    """The JSON object in ``payload``, or None if it is none, is nested absurdly or repeats a key anywhere.
-
-    ``numbers_as_text`` keeps the exact digits that the sender wrote.
-    """
-    convert = str if numbers_as_text else None
+def json_object(payload: bytes | str) -> dict[str, Any] | None:
+    """The JSON object in ``payload``, or None if it is none, is nested absurdly or repeats a key anywhere."""
     try:
-        value = json.loads(payload, object_pairs_hook=_no_repeats, parse_int=convert, parse_float=convert)
+        value = _DECODER.decode(payload if isinstance(payload, str) else payload.decode("utf-8"))
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         return None
     return value if isinstance(value, dict) else None
@@ -40,6 +36,9 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("repeated key")
     return result
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_repeats)
 
 
 def mapping(value: object) -> Mapping[str, Any]:

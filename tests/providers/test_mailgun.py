@@ -428,10 +428,13 @@ class TestVerify:
         assert isinstance(verdict, Refused)
         assert verdict.result == "malformed"
 
-    def test_a_repeated_key_is_refused(self) -> None:
-        good = json.dumps(signed())
-        body = f'{{"signature": {{}}, "signature": {good}}}'.encode()
-        assert isinstance(mailgun().verify(Inbound({}, body), NOW), Refused)
+    def test_of_a_repeated_signature_one_alone_is_judged_and_its_token_handed_on(self) -> None:
+        good, other = json.dumps(signed()), json.dumps({**signed(), "token": "x"})
+        behind = mailgun().verify(Inbound({}, f'{{"signature": {other}, "signature": {good}}}'.encode()), NOW)
+        assert isinstance(behind, Verified)
+        assert behind.token == "t" * 50
+        before = f'{{"signature": {good}, "signature": {other}}}'.encode()
+        assert isinstance(mailgun().verify(Inbound({}, before), NOW), Refused)
 
     def test_in_a_legacy_form_the_last_signature_fields_count(self) -> None:
         good = signed()
