@@ -41,7 +41,7 @@ PAYLOAD_CASES = [
     ("failed_delayed_bounce.json", R.BOUNCED, K.BAD_MAILBOX, B.HARD, True),
     ("opened.json", R.OPENED, None, None, False),
     ("clicked.json", R.CLICKED, None, None, False),
-    ("unsubscribed.json", R.UNSUBSCRIBED, K.UNSUBSCRIBE, None, False),
+    ("unsubscribed.json", R.UNSUBSCRIBED, K.UNSUBSCRIBE, None, True),
     ("complained.json", R.COMPLAINED, K.COMPLAINT, None, True),
     ("rejected.json", R.PROVIDER_REJECTED, K.POLICY, None, False),
     ("legacy_bounced.form", R.BOUNCED, K.BAD_MAILBOX, B.HARD, True),

@@ -50,7 +50,7 @@ PAYLOAD_CASES = [
     ("delivery_delay.json", R.DEFERRED, K.MAILBOX_FULL, None, False),
     ("open.json", R.OPENED, None, None, False),
     ("click.json", R.CLICKED, None, None, False),
-    ("subscription.json", R.UNSUBSCRIBED, K.UNSUBSCRIBE, None, False),
+    ("subscription.json", R.UNSUBSCRIBED, K.UNSUBSCRIBE, None, True),
     ("eventbridge.json", R.BOUNCED, K.BAD_MAILBOX, B.HARD, True),
     ("sns_bounce.json", R.BOUNCED, K.BAD_MAILBOX, B.HARD, True),
 ]

@@ -171,6 +171,7 @@ def _tell(name: str, kind: ReceiptKind, event: Mapping[str, Any]) -> _Told:
             told.suppress = True
             told.reason = Reason(ReasonKind.COMPLAINT, name)
         case "unsubscribed":
+            told.suppress = True  # of bulk mail: see core.suppression
             told.reason = Reason(ReasonKind.UNSUBSCRIBE, name)
         case "opened" | "clicked":
             _automated(told, mapping(event.get("client-info")))

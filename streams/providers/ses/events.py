@@ -111,7 +111,7 @@ def _told(about: _About, word: str, unknown: list[str]) -> Iterator[Sighting]:
         case "Subscription":
             if _opted_out(event):
                 reason = Reason(ReasonKind.UNSUBSCRIBE, text(event.get("source"), 64), "", "")
-                yield _sighting(about, _only(about), reason)
+                yield _sighting(about, _only(about), reason, suppress=True)  # of bulk mail: see core.suppression
         case "Open" | "Click":  # they name no recipient
             yield _sighting(about, _only(about))
         case _:
