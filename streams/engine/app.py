@@ -25,7 +25,6 @@ import asyncio
 import logging
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -34,10 +33,12 @@ from faust.types import TP
 
 from streams.engine.consumer import EngineConsumer
 from streams.engine.errors import EngineFailure, RecordTooLarge
+from streams.engine.fence import Fence
 from streams.engine.monitor import NullMonitor
 from streams.engine.observer import EngineObserver, SilentObserver
 from streams.engine.producer import NO_HEADERS, EngineProducer, Headers
 from streams.engine.recovery import EngineTableManager
+from streams.engine.repair import Repairs
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import MemoryStore, PartitionStore
 from streams.engine.stream import BatchTopic, EngineStream
@@ -70,6 +71,8 @@ class EngineApp(faust.App):
         self.sources: dict[str, BatchTopic] = {}
         self.bytes_tables: list[BytesTable] = []
         self.changelogs: set[str] = set()
+        self.fence = Fence(settings.session_timeout_s)
+        self.repairs = Repairs(self)
         self._ready: frozenset[TP] = frozenset()
         self._ready_callbacks: list[PartitionCallback] = []
         self._lost_callbacks: list[PartitionCallback] = []
@@ -117,6 +120,12 @@ class EngineApp(faust.App):
         """Produce one record. Raises RecordTooLarge, or ProduceError when the process is already ending."""
         return self.producer.emit(topic, partition, key, value, headers)
 
+    async def store(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
+    ) -> int:
+        """`emit`, acknowledged: the record's offset, or -1 when the broker did not say."""
+        return await self.producer.store(topic, partition, key, value, headers)
+
     def check_size(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Raise RecordTooLarge when `emit` would."""
         size = (len(key) if key is not None else 0) + (len(value) if value is not None else 0)
@@ -137,13 +146,11 @@ class EngineApp(faust.App):
 
     def heartbeat_age_s(self) -> float:
         """Seconds since the last heartbeat (or join) that the group answered was sent; inf before the first."""
-        if self._consumer is None or self.consumer.thread.heartbeat_s is None:
-            return float("inf")
-        return time.monotonic() - self.consumer.thread.heartbeat_s
+        return self.fence.age_s
 
     def may_write(self) -> bool:
         """False when the group may have given our partitions to another worker without our knowing."""
-        return self.heartbeat_age_s() < self.settings.session_timeout_s
+        return self.fence.open
 
     def fail(self, reason: str, error: BaseException | None = None) -> None:
         """End the process with exit code 1; nothing commits any more. Only the first reason counts."""
@@ -180,6 +187,7 @@ class EngineApp(faust.App):
 
     def revoke_tables(self) -> None:
         self._ready = frozenset()
+        self.repairs.cancel()
         for table in self.bytes_tables:
             table.revoke()
 
@@ -241,8 +249,10 @@ class EngineApp(faust.App):
             await self.tables.recovery.give_up()
             await self.announce_lost()
         await super().on_stop()
+        self.repairs.cancel()
         for table in self.bytes_tables:
             table.close()
+        self.fence.cancel()
 
     async def stop(self) -> None:
         """Stop in an orderly way: drain, flush, commit, leave the group."""

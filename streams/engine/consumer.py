@@ -81,7 +81,7 @@ class EngineConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         if self.app.should_stop:
             return
-        self.thread.heartbeat_s = time.monotonic()
+        self.app.fence.answered(time.monotonic())
         changelogs = {tp for tp in assigned if tp.topic in self.app.changelogs}
         await self.thread.run(self.thread.stop_fetching, changelogs)
         await super().on_partitions_assigned(assigned, generation_id)

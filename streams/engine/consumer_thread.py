@@ -61,7 +61,7 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
             sent_s = time.monotonic()
             answered: bool = await do_heartbeat()
             if answered:
-                self.heartbeat_s = sent_s
+                self.app.fence.answered(sent_s)
             return answered
 
         coordinator._do_heartbeat = timed_heartbeat

@@ -93,3 +93,14 @@ async def read_to_end(
                 f"offset {positions[tp]} of {ends[tp]}"
             )
     return positions
+
+
+async def read_range(consumer: aiokafka.AIOKafkaConsumer, tp: TopicPartition, begin: int, end: int) -> list[Any]:
+    """The records of one partition with offsets from `begin` to `end` (exclusive) that still exist."""
+    consumer.assign([tp])
+    consumer.seek(tp, begin)
+    records: list[Any] = []
+    while await consumer.position(tp) < end:
+        for run in (await consumer.getmany(tp, timeout_ms=_POLL_MS)).values():
+            records.extend(record for record in run if record.offset < end)
+    return records

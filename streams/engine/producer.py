@@ -122,6 +122,18 @@ class EngineProducer(driver.Producer):
         self._unacked_records += 1
         return batch.ticket
 
+    async def store(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
+    ) -> int:
+        """Emit, wait for the acknowledgement, and tell the offset of this very record.
+
+        -1 when the broker did not say: an idempotent repeat of a record batch that it had already.
+        """
+        ticket = self.emit(topic, partition, key, value, headers)
+        index = self._open[(topic, partition)].count - 1  # nothing has been appended since
+        await ticket
+        return -1 if ticket.base_offset is None else ticket.base_offset + index
+
     def _begin(self, topic: str, partition: int) -> _OpenBatch:
         if self.error is not None:
             raise self.error

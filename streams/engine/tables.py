@@ -7,13 +7,16 @@ Rules:
 1. One writer per table. What is read is what was written last, acknowledged or not.
 2. The changelog's order is the order of `put` and of the units' logging; a staged write that was overtaken by a
    logged one of the same key is not logged any more, its unit waits for the overtaker instead.
-3. A partition that is given away while writes are unlogged or unacknowledged forgets them, and is restored
+3. Behind a closed fence (see fence) writes are held: visible here, logged when the group answers again, dropped
+   (their tickets fail with PartitionLost) when it has given the partition away.
+4. A partition that is given away while writes are unlogged or unacknowledged forgets them, and is restored
    when it comes back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import faust
@@ -47,11 +50,16 @@ class StagedWrite:
 class TablePartition:
     """The rows of one partition while it is ours, and what is under way to the changelog."""
 
-    __slots__ = ("detached", "last_ticket", "number", "staged", "store", "unacked")
+    __slots__ = ("detached", "held", "last_ticket", "log_end", "number", "on_foreign", "staged", "store", "unacked")
 
-    def __init__(self, number: int, store: PartitionStore) -> None:
+    def __init__(self, number: int, store: PartitionStore, on_foreign: Callable[[int, int, int], None]) -> None:
         self.number = number
         self.store = store
+        self.on_foreign = on_foreign
+        self.log_end: int | None = None
+        """Where our next record must land, if nobody else writes; None before the restore."""
+        self.held: list[tuple[bytes, bytes | None, Ticket]] = []
+        """Writes that wait for the fence, in order."""
         self.staged: dict[bytes, StagedWrite] = {}
         self.last_ticket: Ticket | None = None
         self.unacked = 0
@@ -60,16 +68,29 @@ class TablePartition:
     @property
     def clean(self) -> bool:
         """The changelog holds everything that the store holds."""
-        return not self.staged and not self.unacked
+        return not self.staged and not self.unacked and not self.held
 
     def detach(self) -> None:
         """Acknowledgements that are still to come are not for the store any more."""
         self.detached = True
 
+    def give_up(self, error: PartitionLost) -> None:
+        """The partition is gone: what is held is dropped, and whoever waits for it learns it."""
+        held, self.held = self.held, []
+        if held:
+            self.unacked += 1  # never clean again: the store has rows that the changelog does not
+        for _, _, ticket in held:
+            ticket.resolve(None, 0, error)
+
     def on_acked(self, ticket: Ticket) -> None:
-        if ticket.error is None and not self.detached:
-            self.unacked -= 1
-            self.store.acked(ticket)
+        if ticket.error is not None or self.detached:
+            return
+        self.unacked -= 1
+        self.store.acked(ticket)
+        if ticket.base_offset is not None:
+            if self.log_end is not None and ticket.base_offset > self.log_end:
+                self.on_foreign(self.number, self.log_end, ticket.base_offset)
+            self.log_end = ticket.base_offset + ticket.records
 
 
 class EngineTable(faust.Table[bytes, bytes]):
@@ -186,11 +207,30 @@ class BytesTable:
 
     def _write(self, partition: int, key: bytes, value: bytes | None) -> Ticket:
         owned = self._partition(partition)
-        ticket = self._emit(owned, key, value)
+        if owned.held or not self._app.fence.open:
+            ticket = self._hold(owned, key, value)
+        else:
+            ticket = self._emit(owned, key, value)
         owned.store.write(key, value)
         if owned.staged:
             _overtake(owned.staged.pop(key, None), ticket)
         return ticket
+
+    def _hold(self, owned: TablePartition, key: bytes, value: bytes | None) -> Ticket:
+        """The group has not answered for a session: the write is visible here, and logged when it answers again."""
+        self._app.check_size(self.changelog, key, value)
+        if not owned.held:
+            self._app.fence.when_open(partial(self._log_held, owned))
+        ticket = Ticket()
+        owned.held.append((key, value, ticket))
+        return ticket
+
+    def _log_held(self, owned: TablePartition) -> None:
+        if owned.detached:
+            return
+        held, owned.held = owned.held, []
+        for key, value, ticket in held:
+            self._emit(owned, key, value).add_done_callback(ticket.follow)
 
     def _emit(self, owned: TablePartition, key: bytes, value: bytes | None) -> Ticket:
         ticket = self._app.emit(self.changelog, owned.number, key, value, NO_HEADERS)
@@ -211,6 +251,8 @@ class BytesTable:
 
     def revoke(self) -> None:
         """All partitions are taken away; they may come back with the next assignment."""
+        for number, owned in self._owned.items():
+            owned.give_up(PartitionLost(self.name, number))
         self._kept = {**self._kept, **self._owned}
         self._owned = {}
 
@@ -230,12 +272,22 @@ class BytesTable:
                 kept.detach()
                 store = kept.store
                 store.forget_unlogged()
-            self._kept[number] = TablePartition(number, store)
+            self._kept[number] = TablePartition(number, store, self._on_foreign)
         return {number: kept.store for number, kept in self._kept.items()}
 
     def ready(self) -> None:
         """Restored: readable and writable."""
+        for kept in self._kept.values():
+            kept.log_end = kept.store.next_offset
         self._owned, self._kept = self._kept, {}
+
+    def relog(self, partition: int, keys: Iterable[bytes]) -> list[Ticket]:
+        """Log the rows of `keys` again as they are read here. Rows that a unit holds back are logged by it."""
+        owned = self._partition(partition)
+        return [self._emit(owned, key, owned.store.get(key)) for key in keys if key not in owned.staged]
+
+    def _on_foreign(self, partition: int, begin: int, end: int) -> None:
+        self._app.repairs.begin(self, partition, begin, end)
 
     def close(self) -> None:
         for partition in (*self._owned.values(), *self._kept.values()):

@@ -2,7 +2,8 @@
 
 Rules:
 1. A ticket resolves once; whoever waits for it may be cancelled without harm to the others.
-2. A ticket that fails means that the process is ending. Nobody needs to handle it, only not to go on.
+2. A ticket that fails with ProduceError means that the process is ending: nobody needs to handle it, only not to
+   go on. One that fails with PartitionLost was a table write that was given up with its partition.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import asyncio
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from streams.engine.errors import ProduceError
+from streams.engine.errors import EngineError
 
 
 class Ticket:
-    """Await it to know that the record is on all in-sync replicas; raises ProduceError otherwise."""
+    """Await it to know that the record is on all in-sync replicas; raises ProduceError or PartitionLost otherwise."""
 
     __slots__ = ("_callbacks", "base_offset", "done", "error", "records")
 
     def __init__(self) -> None:
         self.done = False
-        self.error: ProduceError | None = None
+        self.error: EngineError | None = None
         self.base_offset: int | None = None
         """Offset of the first record of the record batch, when the broker told it."""
         self.records = 0
@@ -35,7 +36,7 @@ class Ticket:
         else:
             self._callbacks.append(callback)
 
-    def resolve(self, base_offset: int | None, records: int, error: ProduceError | None = None) -> None:
+    def resolve(self, base_offset: int | None, records: int, error: EngineError | None = None) -> None:
         """The producer's side."""
         if self.done:
             return
@@ -47,6 +48,10 @@ class Ticket:
         for callback in callbacks:
             callback(self)
 
+    def follow(self, other: Ticket) -> None:
+        """Resolve like `other`, which is done."""
+        self.resolve(other.base_offset, other.records, other.error)
+
     def __await__(self) -> Generator[Any, None, None]:
         if not self.done:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -57,6 +62,6 @@ class Ticket:
 
 
 async def acked(tickets: Iterable[Ticket]) -> None:
-    """Wait until all of them are acknowledged; repeats cost nothing. Raises the first ProduceError."""
+    """Wait until all of them are acknowledged; repeats cost nothing. Raises the first error."""
     for ticket in dict.fromkeys(tickets):
         await ticket

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from streams.engine.app import EngineApp
     from streams.engine.tables import BytesTable, StagedWrite
 
-_FENCE_RETRY_S = 0.1
-
 
 class Unit:
     """Ordered work for one batch; takes over one reference of it."""
@@ -125,7 +123,7 @@ class UnitLane:
         self._waiting: deque[Unit] = deque()  # for their events
         self._logging: deque[Unit] = deque()  # for their changelog
         self._room = asyncio.Event()
-        self._retry: asyncio.TimerHandle | None = None
+        self._fenced = False
         self._advancing = False
         self.closed = False
 
@@ -157,8 +155,8 @@ class UnitLane:
         while self._waiting and self._waiting[0].events_acked:
             if self._waiting[0].stale:
                 return
-            if not self._app.may_write():
-                self._try_later()
+            if not self._app.fence.open:
+                self._wait_for_fence()
                 return
             unit = self._waiting.popleft()
             unit.log()
@@ -166,21 +164,19 @@ class UnitLane:
         while self._logging and self._logging[0].logged:
             self._logging.popleft().release()
 
-    def _try_later(self) -> None:
+    def _wait_for_fence(self) -> None:
         """The group has not answered for a session: another worker may own the partition by now."""
-        if self._retry is None:
+        if not self._fenced:
+            self._fenced = True
+            self._app.fence.when_open(self._unfenced)
 
-            def again() -> None:
-                self._retry = None
-                self.advance()
-
-            self._retry = asyncio.get_running_loop().call_later(_FENCE_RETRY_S, again)
+    def _unfenced(self) -> None:
+        self._fenced = False
+        self.advance()
 
     def close(self) -> None:
         """The partition is gone; what is left is dropped."""
         self.closed = True
         self._waiting.clear()
         self._logging.clear()
-        if self._retry is not None:
-            self._retry.cancel()
         self._room.set()

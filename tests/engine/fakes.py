@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from streams.engine import EngineSettings, Ticket
@@ -28,6 +29,31 @@ class FakeConsumer:
         self.done.append(batch)
 
 
+class FakeFence:
+    """Open, until a test closes it."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self._waiting: list[Callable[[], None]] = []
+
+    def when_open(self, callback: Callable[[], None]) -> None:
+        self._waiting.append(callback)
+
+    def reopen(self) -> None:
+        self.open = True
+        waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback()
+
+
+class FakeRepairs:
+    def __init__(self) -> None:
+        self.begun: list[tuple[int, int, int]] = []
+
+    def begin(self, table: BytesTable, partition: int, begin: int, end: int) -> None:
+        self.begun.append((partition, begin, end))
+
+
 class FakeApp:
     """Records what is emitted; every record is a record batch of its own."""
 
@@ -36,7 +62,8 @@ class FakeApp:
         self.consumer = FakeConsumer()
         self.emitted: list[tuple[str, int, bytes | None, bytes | None]] = []
         self.tickets: list[Ticket] = []
-        self.writable = True
+        self.fence = FakeFence()
+        self.repairs = FakeRepairs()
 
     def Table(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802
         return None
@@ -54,9 +81,6 @@ class FakeApp:
         size = len(key or b"") + len(value or b"")
         if size > self.settings.max_record_bytes:
             raise RecordTooLarge(topic, size, self.settings.max_record_bytes)
-
-    def may_write(self) -> bool:
-        return self.writable
 
     # -- what a test does
 

@@ -87,6 +87,57 @@ def test_a_record_of_another_writer_in_between_stops_the_offset_so_that_it_is_re
     assert table.assign({0})[0].next_offset == 1
 
 
+def test_behind_the_fence_writes_are_visible_but_logged_only_when_the_group_answers_again() -> None:
+    app = FakeApp()
+    table = app.table()
+    app.fence.open = False
+    first = table.put(0, b"k", b"1")
+    app.fence.open = True  # the group has answered, but the held ones have not been logged yet: the order stays
+    second = table.put(0, b"k", b"2")
+    assert (table.get(0, b"k"), app.emitted) == (b"2", [])
+    app.fence.reopen()
+    assert app.values(CHANGELOG) == [b"1", b"2"]
+    app.ack()
+    assert first.done
+    assert second.done
+    assert first.error is second.error is None
+
+
+def test_writes_behind_the_fence_are_dropped_with_their_partition() -> None:
+    app = FakeApp()
+    table = app.table()
+    table.put(0, b"k", b"1")
+    app.ack()
+    app.fence.open = False
+    ticket = table.put(0, b"k", b"2")
+    table.revoke()
+    assert isinstance(ticket.error, PartitionLost)
+    store = table.assign({0})[0]
+    assert store.get(b"k") is None, "forgotten, to be restored"
+    table.ready()
+    app.fence.reopen()
+    assert app.values(CHANGELOG) == [b"1"]
+
+
+def test_records_of_another_writer_are_noticed_once() -> None:
+    app = FakeApp()
+    table = app.table()
+    for number, base in enumerate([0, 1, 5, 6]):
+        table.put(0, b"k", b"%d" % number)
+        app.tickets[number].resolve(base, 1)
+    assert app.repairs.begun == [(0, 2, 5)]
+
+
+def test_rows_are_logged_again_as_they_are_read_except_those_a_unit_holds_back() -> None:
+    app = FakeApp()
+    table = app.table()
+    table.put(0, b"a", b"1")
+    table.delete(0, b"b")
+    table.stage(0, b"c", b"staged")
+    table.relog(0, [b"a", b"b", b"c"])
+    assert app.values(CHANGELOG)[2:] == [b"1", None]
+
+
 def test_restoring_applies_the_last_record_of_each_key() -> None:
     store = MemoryStore()
     store.apply([FakeRecord(0, b"a", b"1"), FakeRecord(1, b"b", b"1"), FakeRecord(2, b"a", None)], 3)
