@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -103,6 +104,10 @@ def create(kafka: KafkaSettings, but: str = "", changed: Mapping[str, str] | Non
         topics.append(NewTopic(spec.name, count, 1, config=config))
     for created in admin.create_topics(topics).values():
         created.result(30)
+    names, deadline = {topic.topic for topic in topics}, time.monotonic() + 20
+    while not names <= set(admin.list_topics(timeout=5).topics):  # a broker learns of them a moment later
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def embedded(bootstrap: str, prefix: str, tmp_path: Path, **more: Any) -> Settings:
@@ -369,7 +374,11 @@ async def test_a_topic_changed_behind_our_back_is_found(apache_kafka: KafkaServe
     admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap, "log_level": 0})
     for altered in admin.incremental_alter_configs([resource]).values():
         altered.result(15)
-    assert f"{topic_prefix}receipts" in (await look(settings))["retention"].detail
+    found: dict[str, Finding] = {}
+    async with asyncio.timeout(30):
+        while "retention" not in found:  # a broker learns of it a moment later
+            found = await look(settings)
+    assert f"{topic_prefix}receipts" in found["retention"].detail
 
 
 @pytest.mark.kafka
