@@ -58,7 +58,7 @@ class StreamsApp(EngineApp):
         self.on_partition_ready(self.parts.partition_ready)
         self.on_partition_lost(self.parts.partition_lost)
         for topic, handler in _sources(topics_of(settings), self.parts):
-            self.agent(self.batch_topic(topic), name=topic)(_agent(handler))
+            self.agent(self.batch_topic(topic), name=topic)(_agent(topic, handler))
         self.task(self._timers)
 
     async def on_start(self) -> None:
@@ -86,7 +86,8 @@ class StreamsApp(EngineApp):
         except (KafkaError, TimeoutError) as exc:
             raise EngineFailure(f"Kafka at {bootstrap} does not answer: {exc or type(exc).__name__}") from exc
         if problems:
-            raise EngineFailure("; ".join(str(problem) for problem in problems))
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise EngineFailure(f"{problems[0]}{more}")
 
     async def _timers(self) -> None:
         try:
@@ -113,7 +114,7 @@ class _Observer(EngineMetrics):
         self._on_assigned = on_assigned
 
     def on_rebalance(self, generation: int, partitions: Collection[TP]) -> None:  # type: ignore[override]
-        super().on_rebalance(generation, partitions)  # type: ignore[arg-type]
+        super().on_rebalance(generation, partitions)
         self._on_assigned()
 
 
@@ -132,11 +133,12 @@ def _sources(topics: Topics, parts: Parts) -> list[tuple[str, Handler]]:
     return named + [(topics.webhooks(kind), parts.normalise.handle) for kind in WEBHOOK_TYPES]
 
 
-def _agent(handler: Handler) -> Callable[[Any], Awaitable[None]]:
+def _agent(topic: str, handler: Handler) -> Callable[[Any], Awaitable[None]]:
     async def work(batches: AsyncIterator[BatchPort]) -> None:
         async for batch in batches:
             await handler(batch)
 
+    work.__qualname__ = work.__name__ = f"agent of {topic}"  # what its log lines say
     return work
 
 

@@ -9,14 +9,18 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
 from streams.agents.dispatch import DispatchConfig, LaneConfig
+from streams.agents.intake import IntakeConfig
 from streams.core.breaker import BreakerPolicy
-from streams.core.message import Stream
+from streams.core.message import Mailbox, Stream
+from streams.core.request import Retention
 from streams.core.retry import RetryKind, RetryPolicy
 from streams.core.routing import RouteRule
+from streams.core.tenant import Tenant
 from streams.engine import EngineSettings, TopicSpec
 from streams.providers.base import Provider
 from streams.settings import (
@@ -26,9 +30,12 @@ from streams.settings import (
     RoutingRule,
     Settings,
     Store,
+    TenantSettings,
     aiokafka_options,
 )
 from streams.topics import Topics
+
+_DAY_MS = 86_400_000
 
 MAX_RECORD_BYTES = 26_000_000
 """Largest record that is written; just below what the topics allow (``max.message.bytes`` in :mod:`streams.topics`)."""
@@ -85,6 +92,24 @@ def engine_settings(settings: Settings) -> EngineSettings:
         changelog_config=safety,
         **common,
     )
+
+
+def intake_config(settings: Settings) -> IntakeConfig:
+    """Limits of intake; requests near the end of the ledger's memory are not taken."""
+    kafka = settings.kafka
+    ledger_ms = int(kafka.ledger_days * _DAY_MS)
+    return IntakeConfig(
+        topics=topics_of(settings),
+        partitions=kafka.partitions,
+        secret=kafka.address_secret.reveal().encode() if kafka.address_secret else b"",
+        retention=Retention(ledger_ms, min(_DAY_MS, ledger_ms // 10)),
+        max_inline_bytes=settings.dispatch.inline_content_bytes,
+    )
+
+
+def configured_tenants(settings: Settings) -> dict[str, Tenant]:
+    """The tenants of the settings; records of the topic go over them."""
+    return {name: _tenant(tenant) for name, tenant in settings.tenants.items()}
 
 
 def dispatch_config(settings: Settings, adapters: Mapping[str, Provider], worker: str) -> DispatchConfig:
@@ -144,6 +169,17 @@ def _lane(provider: ProviderSettings, adapter: Provider) -> LaneConfig:
         batch_size=min(provider.batch_size or most, most),
         deadline_s=provider.deadline_s,
         visibility_delay_s=adapter.visibility_delay_s,
+    )
+
+
+def _tenant(tenant: TenantSettings) -> Tenant:
+    name, address = parseaddr(tenant.sender)
+    return Tenant(
+        tenant=tenant.name,
+        sender=Mailbox(address, name) if address else None,
+        accounts=dict(tenant.accounts),
+        retry_policy=tenant.retry,
+        alert_address=tenant.alert,
     )
 
 

@@ -19,14 +19,16 @@ from uuid import uuid4
 from streams.adapters import build_adapters
 from streams.agents.breaker_view import BreakerView
 from streams.agents.breakers import Breakers
+from streams.agents.configuration import templates, tenants
 from streams.agents.contents import ContentStore, Gone, RecordReader
 from streams.agents.dispatch import Dispatch
 from streams.agents.dispatch.compose import Composer
+from streams.agents.intake import Intake
 from streams.agents.lookups import Lookups, LookupsConfig
 from streams.agents.normalise import Normalise, NormaliseConfig
 from streams.agents.track import Track, TrackConfig
-from streams.configured import breaker_policy, dispatch_config, topics_of
-from streams.content.render import Compiler
+from streams.configured import breaker_policy, configured_tenants, dispatch_config, intake_config, topics_of
+from streams.content.render import Renderer
 from streams.core.message import Message, RecordRef
 from streams.engine import CompactedReader, EngineApp, EngineFailure, Unit
 from streams.metrics import DispatchMetrics, Metrics
@@ -68,11 +70,20 @@ class Parts:
         self.records = RecordReader(aiokafka_options(settings.kafka))
         self.contents = ContentStore(self.records, topics.name(CONTENTS))
         self.readers = self._readers()
+        self.intake = Intake(
+            app,
+            Unit,
+            self.contents,
+            templates(self.readers[TEMPLATES]),
+            tenants(self.readers[TENANTS], configured_tenants(settings)),
+            intake_config(settings),
+            now_ms,
+        )
         self.dispatch = Dispatch(
             app=app,
             attempts=tables[ATTEMPTS],
             suppressions=tables[SUPPRESSIONS],
-            composer=Composer(self.contents, Compiler(), main),
+            composer=Composer(self.contents, Renderer(), main),
             load_message=self._load_message,
             providers=main,
             exchange=self.exchange,
@@ -200,5 +211,6 @@ class Parts:
             audit = await registry.prefix_for(topics.name(AUDIT_LOG), "AuditRecord")
         except RegistryUnavailable as exc:
             raise EngineFailure(f"[kafka] schema_registry {kafka.schema_registry}: {exc}") from exc
+        self.intake.registry = registry
         self.track.config = replace(self.track.config, event_prefix=events, audit_prefix=audit)
         self.normalise.config = replace(self.normalise.config, audit_prefix=audit)

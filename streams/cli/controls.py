@@ -9,6 +9,7 @@ import click
 
 from streams.cli.context import Invocation, clock_text, json_option, now_ms, print_json, print_table, say
 from streams.cli.failure import Failure, UsageFailure
+from streams.cli.records import audit
 from streams.topics import BREAKERS, CONTROLS
 
 _KINDS = ("tenant", "stream", "provider")
@@ -31,6 +32,7 @@ def breakers(invocation: Invocation, action: str | None, name: str | None, as_js
         known = ", ".join(providers) or "none is configured"
         raise UsageFailure(f"there is no provider {name} (known: {known})")
     order = None if action == "auto" else {"action": action, "actor": invocation.actor, "at_ms": now_ms()}
+    audit(invocation, f"breaker.{action}", "breaker", name)
     _order(invocation, f"breaker/{name}", order)
     if as_json:
         print_json({"provider": name, "action": action})
@@ -46,6 +48,7 @@ def breakers(invocation: Invocation, action: str | None, name: str | None, as_js
 def pause(invocation: Invocation, kind: str, name: str, as_json: bool) -> None:
     """Hold the messages of a tenant, a stream (transactional, bulk) or a provider. Nothing is lost; see `resume`."""
     _check_name(invocation, kind, name)
+    audit(invocation, f"{kind}.pause", kind, name, tenant=name if kind == "tenant" else "")
     _order(invocation, f"pause/{kind}/{name}", {"actor": invocation.actor, "at_ms": now_ms()})
     _told(as_json, kind, name, paused=True)
 
@@ -60,6 +63,7 @@ def resume(invocation: Invocation, kind: str, name: str, as_json: bool) -> None:
     key = f"pause/{kind}/{name}".encode()
     if key not in invocation.kafka.table(invocation.topics.name(CONTROLS)):
         raise Failure(f"{kind} {name} is not paused")
+    audit(invocation, f"{kind}.resume", kind, name, tenant=name if kind == "tenant" else "")
     _order(invocation, key.decode(), None)
     _told(as_json, kind, name, paused=False)
 

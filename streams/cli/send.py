@@ -26,6 +26,7 @@ from streams.topics import SEND_REQUESTS, SEND_REQUESTS_BULK
 
 Request = dict[str, Any]
 
+_MOST_SHOWN = 20
 _KEPT = ("idempotency_key", "tenant", "recipients", "cc", "bcc")
 """What is remembered of a request that was sent: enough to tell its message ids."""
 
@@ -139,8 +140,10 @@ def _tell(invocation: Invocation, outcome: Outcome, as_json: bool) -> None:
             }
         )
     else:
-        for identity in ids[:20]:
+        for identity in ids[:_MOST_SHOWN]:
             click.echo(identity)
+        if len(ids) > _MOST_SHOWN:
+            say(f"… and {len(ids) - _MOST_SHOWN} more messages; --json prints all ids")
         requests = f"{len(outcome.sent)} request{'s' if len(outcome.sent) != 1 else ''}"
         say(f"{requests} sent" + (f", {len(ids)} messages" if len(ids) > len(outcome.sent) else ""))
         for origin, reason in outcome.refused:

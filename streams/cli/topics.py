@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ def create(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         print_json({"created": made, "existing": len(specs) - len(made), "problems": [str(item) for item in problems]})
     if problems:
-        raise Failure("; ".join(str(problem) for problem in problems))
+        raise Failure(_first(problems))
     if not as_json:
         say(f"{len(made)} topics created, {len(specs) - len(made)} were there")
 
@@ -57,9 +58,13 @@ def check(invocation: Invocation, as_json: bool) -> None:
         )
     wrong = [row for row in rows if row["problem"]]
     if wrong:
-        first = f"topic {wrong[0]['topic']} {wrong[0]['problem']}"
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise Failure(f"{first}{more}")
+        raise Failure(_first([f"topic {row['topic']} {row['problem']}" for row in wrong]))
+
+
+def _first(problems: Sequence[object]) -> str:
+    """One line about many problems, which mostly are the same one."""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0]}{more}"
 
 
 def _row(spec: Any, count: int | None) -> dict[str, Any]:

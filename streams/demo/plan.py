@@ -96,6 +96,14 @@ class Plan:
         """How many messages there must be."""
         return len(self.ends)
 
+    def address_of(self, identity: str) -> str:
+        """Whom a message goes to; empty for an unknown id."""
+        for request in (*self.before, *self.during, *self.afterwards, *self.follow_ups):
+            for recipient, own in zip(request.body["recipients"], request.message_ids, strict=True):
+                if own == identity:
+                    return str(recipient["email"])
+        return ""
+
 
 def make_plan(messages: int, seed: int, run: str) -> Plan:
     """A plan for exactly ``messages`` messages (at least 40). ``run`` keeps the keys of two runs apart."""
@@ -163,8 +171,8 @@ def _first_wave(
 def _waves(
     requests: list[PlannedRequest],
 ) -> tuple[tuple[PlannedRequest, ...], tuple[PlannedRequest, ...], tuple[PlannedRequest, ...]]:
-    """Two fifths before the outage, two fifths into it, one fifth after it."""
-    first, second = len(requests) * 2 // 5, len(requests) * 4 // 5
+    """Two fifths before the outage, one fifth into it, two fifths after it."""
+    first, second = len(requests) * 2 // 5, len(requests) * 3 // 5
     return tuple(requests[:first]), tuple(requests[first:second]), tuple(requests[second:])
 
 

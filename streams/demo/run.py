@@ -119,7 +119,7 @@ class _Demo:
         self._kafka.send(NewRecord(self._topics.name(TEMPLATES), TEMPLATE_ID.encode(), encode("Template", TEMPLATE)))
         self._kafka.flush()
         self._produce(plan.before)
-        self._until("half of the first wave is sent", lambda: self._sent() * 2 >= _messages(plan.before, plan))
+        self._until("the first wave is sent", lambda: self._sent() >= _messages(plan.before, plan))
         screen.phase(f"outage: {_OUTAGE_AT} answers 503")
         self._system.inject(_OUTAGE_AT)
         self._produce(plan.during)
@@ -185,8 +185,21 @@ class _Demo:
         left = sorted(self._watcher.progress.waiting_for)
         if not left:
             return ""
-        first = "".join(f"\n  {identity} has no {kind}" for identity, kind in left[:10])
-        return f"; {len(left)} events are missing:{first}"
+        lines = [
+            f"{identity} to {self._plan.address_of(identity)} has no {kind}{self._seen(identity)}"
+            for identity, kind in left
+        ]
+        (self._system.folder / "missing.txt").write_text("\n".join(lines), encoding="utf-8")
+        return f"; {len(left)} events are missing:\n  " + "\n  ".join(lines[:10])
+
+    def _seen(self, identity: str) -> str:
+        """What is known of a message, for the list of what is missing."""
+        kinds = [
+            event.type.removeprefix("message.")
+            for event in self._watcher.progress.events
+            if event.message_id == identity
+        ]
+        return f" (recorded: {', '.join(kinds) or 'nothing'})"
 
     # -- sending
 

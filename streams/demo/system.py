@@ -52,7 +52,6 @@ commit_interval_s = 0.2
 
 [ingress]
 port = {ingress_port}
-sns_endpoint = "{sandbox}"
 
 [providers.mailgun]
 type = "mailgun"
@@ -238,5 +237,9 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log_tail(log).splitlines() if line.strip()]
-    return lines[-1].removeprefix("streams: ") if lines else "it wrote nothing"
+    """Why a process ended: its own complaint or its first critical line, else its last one."""
+    lines = [line for line in log_tail(log, 1 << 20).splitlines() if line.strip()]
+    if not lines:
+        return "it wrote nothing"
+    telling = next((line for line in lines if line.startswith("streams: ") or " CRITICAL " in line), lines[-1])
+    return telling.removeprefix("streams: ")
