@@ -33,6 +33,8 @@ _NEAR = 1000
 """Records that are read over rather than sought across."""
 _BACKOFF_S = 0.2
 _FETCH_BYTES = 256 * 1024
+_FETCH_WAIT_MS = 5
+"""What is asked for is there; a longer poll would only keep the next round waiting."""
 _OVERHEAD_BYTES = 200
 _MAX_PLACES = 50_000
 
@@ -182,9 +184,12 @@ class RecordReader:
 
     async def _round(self, consumer: AIOKafkaConsumer) -> None:
         positions = {tp: min(wanted) for tp, wanted in self._wanted.items()}
-        consumer.assign(list(positions))
+        if not positions.keys() <= consumer.assignment():
+            consumer.assign(list(consumer.assignment() | positions.keys()))  # which also resumes them all
+            consumer.pause(*consumer.assignment())
         for tp, offset in positions.items():
             consumer.seek(tp, offset)
+        consumer.resume(*positions)
         silent = 0
         self._fresh = False
         while positions and silent < (1 if self._fresh else _SILENT_POLLS):
@@ -198,6 +203,9 @@ class RecordReader:
                     positions[tp] = last + 1
                 else:
                     del positions[tp]
+                    consumer.pause(tp)
+        if positions:
+            consumer.pause(*positions)
 
     def _answer_between(self, tp: TopicPartition, first: int, last: int, values: Mapping[int, bytes]) -> None:
         """Everything from ``first`` to ``last`` has been looked at: what is not in ``values`` does not exist."""
@@ -217,7 +225,7 @@ class RecordReader:
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 max_partition_fetch_bytes=_FETCH_BYTES,
-                fetch_max_wait_ms=100,
+                fetch_max_wait_ms=_FETCH_WAIT_MS,
                 **self._options,
             )
             try:

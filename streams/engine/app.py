@@ -32,7 +32,7 @@ import faust
 from faust.types import TP
 
 from streams.engine.consumer import EngineConsumer
-from streams.engine.errors import EngineFailure, RecordTooLarge
+from streams.engine.errors import EngineFailure, PartitionLost, RecordTooLarge
 from streams.engine.fence import Fence
 from streams.engine.monitor import NullMonitor
 from streams.engine.observer import EngineObserver, SilentObserver
@@ -40,7 +40,7 @@ from streams.engine.producer import NO_HEADERS, EngineProducer, Headers
 from streams.engine.recovery import EngineTableManager
 from streams.engine.repair import Repairs
 from streams.engine.settings import EngineSettings
-from streams.engine.stores import MemoryStore, PartitionStore
+from streams.engine.stores import MemoryStore, PartitionStore, Stores
 from streams.engine.stream import BatchTopic, EngineStream
 from streams.engine.tables import BytesTable, EngineTable
 from streams.engine.tickets import Ticket
@@ -77,7 +77,7 @@ class EngineApp(faust.App):
         self._ready_callbacks: list[PartitionCallback] = []
         self._lost_callbacks: list[PartitionCallback] = []
         self._guard: threading.Timer | None = None
-        self._stores: Callable[[str, int], PartitionStore] | None = None
+        self._stores: Stores | None = None
         super().__init__(settings.app_id, **{**_faust_options(settings), **faust_options})
         self._app_tasks.append(self._watch)
 
@@ -252,6 +252,9 @@ class EngineApp(faust.App):
         self.repairs.cancel()
         for table in self.bytes_tables:
             table.close()
+        if self._stores is not None:
+            self._stores.close()
+            self._stores = None
         self.fence.cancel()
 
     async def stop(self) -> None:
@@ -269,6 +272,9 @@ class EngineApp(faust.App):
                 self.log.warning("Not everything was acknowledged in time; the work will be done again")
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        if self.should_stop and isinstance(exc, PartitionLost):
+            self.log.info("Agent %s was stopped in the middle of a batch; it will be redelivered", agent.name)
+            return
         self.fail(f"agent {agent.name} raised {exc!r}; its batch is undone", exc)
 
     def _on_rebalance_when_stopped(self) -> None:
