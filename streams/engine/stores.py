@@ -48,6 +48,14 @@ class PartitionStore(Protocol):
     def close(self) -> None: ...
 
 
+class Stores(Protocol):
+    """Opens the stores of one worker."""
+
+    def __call__(self, table: str, partition: int) -> PartitionStore: ...
+
+    def close(self) -> None: ...
+
+
 class MemoryStore:
     """Rows in a dict."""
 
