@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.bench.lab import BenchFailed
@@ -61,6 +61,15 @@ def fill(bootstrap: str, topic: str, rows: Iterable[Row]) -> int:
     if failed or left:
         raise BenchFailed(f"{topic} could not be filled: {failed[0] if failed else f'{left} unacknowledged'}")
     return count
+
+
+def commit_all(consumer: Consumer) -> None:
+    """Commit what has been consumed and wait for it; nothing left to commit is fine."""
+    try:
+        consumer.commit(asynchronous=False)
+    except KafkaException as exc:
+        if exc.args[0].code() != KafkaError._NO_OFFSET:  # noqa: SLF001 (its public name)
+            raise
 
 
 class Counter:

@@ -22,7 +22,7 @@ from streams.bench.child import Config, Meter, profile_on_signals
 from streams.bench.deployment import API_KEY, DOMAIN, PARTITIONS, SIGNING_KEY, environment, wait_ready, write_config
 from streams.bench.figures import Comparison, Reading, Target
 from streams.bench.lab import EMBEDDED, Child, Lab, Options, lab, reading, say
-from streams.bench.logs import Counter, Row, fill, make_topics
+from streams.bench.logs import Counter, Row, commit_all, fill, make_topics
 from streams.bench.mail import campaign_request, single_request, template_row
 from streams.bench.usage import Stopwatch
 from streams.broker import free_port
@@ -188,7 +188,7 @@ async def _post_all(config: Config, meter: Meter) -> None:
                 committed_s = time.monotonic()
         for _ in range(CONCURRENCY):
             await slots.acquire()
-        consumer.commit(asynchronous=False)
+        commit_all(consumer)
         meter.end(accepted)
 
 

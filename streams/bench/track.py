@@ -21,7 +21,7 @@ from typing import Any
 from streams.bench.child import Config, Meter
 from streams.bench.figures import Comparison, Reading, Target
 from streams.bench.lab import EMBEDDED, Lab, Options, lab, reading, say
-from streams.bench.logs import fill, make_topics
+from streams.bench.logs import commit_all, fill, make_topics
 from streams.bench.mail import receipts
 from streams.core.lifecycle import advance
 from streams.core.message_state import MessageState
@@ -227,7 +227,7 @@ def bare(config: Config, meter: Meter) -> int:
             consumer.commit(asynchronous=True)
             committed_s = time.monotonic()
     producer.flush()
-    consumer.commit(asynchronous=False)
+    commit_all(consumer)
     meter.end(folded)
     meter.leave()
 
