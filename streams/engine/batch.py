@@ -39,13 +39,14 @@ class Assignment:
 class Batch:
     """`records` are aiokafka's ConsumerRecord: key, value, offset, timestamp (ms), headers."""
 
-    __slots__ = ("_run", "assignment", "generation", "partition", "records", "topic")
+    __slots__ = ("_run", "abandoned", "assignment", "generation", "partition", "records", "topic")
 
     def __init__(self, assignment: Assignment, records: Sequence[Any]) -> None:
         self.assignment = assignment
         self.topic, self.partition = assignment.tp
         self.generation = assignment.generation
         self.records = records
+        self.abandoned = False
         self._run: Run = assignment.tracker.add(records[-1].offset, len(records))
 
     def __len__(self) -> int:
@@ -68,7 +69,17 @@ class Batch:
 
     def release(self, n: int = 1) -> None:
         """A piece of work has ended. Raises RuntimeError on one release too many."""
+        if self.abandoned:
+            return
         assignment = self.assignment
         advanced = assignment.tracker.release(self._run, n, time.monotonic())
         if self._run.references <= 0:
             assignment.consumer.on_batch_done(self, advanced)
+
+    def abandon(self) -> None:
+        """This run will not be finished here, as when its partition is leaving: nobody waits for it any longer, it is
+        never committed, and it will be delivered again. Later releases do nothing.
+        """
+        if not self.abandoned and not self.done:
+            self.abandoned = True
+            self.assignment.consumer.on_batch_done(self, False)

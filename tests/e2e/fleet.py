@@ -57,7 +57,6 @@ commit_interval_s = 0.2
 
 [ingress]
 port = {ingress_port}
-sns_endpoint = "{sandbox}"
 
 [providers.mailgun]
 type = "mailgun"
@@ -86,7 +85,7 @@ weights = {{ mailgun = 50, ses = 50 }}
 
 [dispatch]
 retry = "backoff"
-lease_margin_s = 1
+lease_margin_s = 5
 """
 TERMINAL = frozenset(
     {
@@ -176,7 +175,7 @@ class Fleet:
         self._spawn(
             "sandbox", ["sandbox", "--port", port, "--webhooks", webhooks, "--data", data, "--event-delay", "0.05"]
         )
-        self._spawn("topics", ["topics", "create"]).wait(30)
+        assert self._spawn("topics", ["topics", "create"]).wait(30) == 0, self.log("topics")
         self._await(f"{self._sandbox}/sandbox/stats")
         self._spawn("ingress", ["ingress"])
         self._await(f"http://127.0.0.1:{self._ingress_port}/health/ready")
