@@ -23,6 +23,7 @@ from aiohttp.web import BaseRequest, Response, StreamResponse
 from streams.ingress.answers import ANSWERS, NOT_NOW, Answers
 from streams.ingress.body import Unusable, read_body
 from streams.ingress.certificates import CertificateFetches
+from streams.ingress.constant import ConstantAnswer, answer_to
 from streams.ingress.producer import Headers, Unavailable, WebhookProducer
 from streams.metrics import Count, Distribution, Metrics, exposition
 from streams.providers.base import (
@@ -64,6 +65,7 @@ class Route:
     targets: tuple[Target, ...]
     topic: str
     answers: Answers
+    stored: ConstantAnswer
 
 
 class Ingress:
@@ -123,7 +125,7 @@ class Ingress:
         target = route.targets[0]
         body = await read_body(request, self._limit, self._read_timeout_s)
         if isinstance(body, Unusable):
-            response = self._unusable(route, body)
+            response: StreamResponse = self._unusable(route, body)
         else:
             now_ms = self._now_ms()
             inbound = Inbound(request.headers, body, request.headers.get(hdrs.CONTENT_TYPE, ""))
@@ -131,7 +133,7 @@ class Ingress:
             if type(verdict) is not Verified:
                 target, verdict = await self._judge(route, inbound, now_ms, verdict)
             if type(verdict) is Verified:
-                response = await self._store(route, target, verdict, body, now_ms)
+                response = await self._store(request, route, target, verdict, body, now_ms)
             else:
                 response = await self._unverified(route, target, verdict)
         target.duration.observe(time.perf_counter() - began)
@@ -163,7 +165,9 @@ class Ingress:
         assert refused is not None
         return refused
 
-    async def _store(self, route: Route, target: Target, verdict: Verified, body: bytes, now_ms: int) -> Response:
+    async def _store(
+        self, request: BaseRequest, route: Route, target: Target, verdict: Verified, body: bytes, now_ms: int
+    ) -> StreamResponse:
         headers: Headers = [*target.origin, ("received_at", b"%d" % now_ms), ("verified", b"1")]
         if verdict.token:
             headers.append(("token", verdict.token.encode()))
@@ -173,7 +177,7 @@ class Ingress:
         except Unavailable as exc:
             return self._not_now(target, str(exc))
         target.accepted.inc()
-        return Response(status=route.answers.stored)
+        return answer_to(request, route.stored)
 
     async def _unverified(self, route: Route, target: Target, verdict: Verdict | None) -> Response:
         match verdict:
@@ -276,6 +280,11 @@ def _routes(settings: Settings, providers: Mapping[str, Provider], metrics: Metr
             targets.setdefault(path, []).append(target)
             types[path] = adapter.type
     return {
-        f"/webhooks/{path}": Route(tuple(found), topics.webhooks(types[path]), ANSWERS[types[path]])
+        f"/webhooks/{path}": Route(
+            tuple(found),
+            topics.webhooks(types[path]),
+            ANSWERS[types[path]],
+            ConstantAnswer(ANSWERS[types[path]].stored),
+        )
         for path, found in targets.items()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -246,3 +247,49 @@ async def test_health_and_metrics_are_served(opened: Open) -> None:
     assert status == 200
     assert 'streams_ingress_requests_total{provider="mailgun",result="accepted"} 1.0' in text
     assert 'streams_ingress_duration_seconds_count{provider="mailgun"} 1.0' in text
+
+
+def _request(body: bytes, version: str = "1.1", connection: str = "") -> bytes:
+    head = f"POST /webhooks/mailgun HTTP/{version}\r\nHost: x\r\nContent-Length: {len(body)}\r\n{connection}\r\n"
+    return head.encode() + body
+
+
+@contextlib.asynccontextmanager
+async def _raw(base: str, *requests: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    host, port = base.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for request in requests:
+        writer.write(request)
+    yield reader
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_the_answer_is_complete_http_and_the_connection_serves_on(opened: Open) -> None:
+    requests = [_request(signed(f"t{n}")) for n in range(3)]
+    async with opened() as client, _raw(client.base, *requests) as reader:
+        for _ in range(3):
+            head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
+            lines = head.split("\r\n")
+            assert lines[0] == "HTTP/1.1 200 OK"
+            assert "Content-Length: 0" in lines
+            assert any(line.startswith("Date: ") and line.endswith(" GMT") for line in lines)
+
+
+@pytest.mark.parametrize(("version", "connection"), [("1.0", ""), ("1.1", "Connection: close\r\n")])
+async def test_a_sender_that_wants_the_connection_closed_gets_that(opened: Open, version: str, connection: str) -> None:
+    async with opened() as client, _raw(client.base, _request(signed("t"), version, connection)) as reader:
+        answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer.startswith(f"HTTP/{version} 200 OK\r\n".encode())
+
+
+async def test_a_sender_that_leaves_before_the_answer_does_no_harm(opened: Open) -> None:
+    async with opened() as client:
+        host, port = client.base.removeprefix("http://").split(":")
+        for _ in range(20):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(_request(signed("gone")))
+            await writer.drain()
+            writer.transport.abort()
+        assert (await client.post("/webhooks/mailgun", signed("here")))[0] == 200
+        assert (await client.get("/health/live"))[0] == 200
