@@ -159,6 +159,11 @@ class DemoSystem:
         """The sandbox's ledger, one JSON object a line."""
         return self._ask("GET", "/sandbox/ledger").text.splitlines()
 
+    def rendered(self, call_id: str, recipient: str) -> dict[str, Any]:
+        """A copy as the sandbox got it (of its last calls)."""
+        found: dict[str, Any] = self._ask("GET", f"/sandbox/rendered?call_id={call_id}&recipient={recipient}").json()
+        return found
+
     def check(self) -> None:
         """Raise DemoFailed if a process has ended."""
         for name, process in self._processes.items():
