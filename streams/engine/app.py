@@ -18,6 +18,7 @@ Rules:
 2. Topics exist before the start (`ensure_topics`); all sources and changelogs have one partition count.
 3. `run(app)` and `faust -A module worker` start the same worker.
 """
+# ruff: noqa: SLF001
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ from streams.engine.watch import Watch
 PartitionCallback = Callable[[int], Awaitable[None]]
 
 _WATCH_INTERVAL_S = 1.0
-_CRASH_GRACE_S = 5.0
+_CRASH_GRACE_S = 3.0
 _logger = logging.getLogger(__name__)
 
 
@@ -126,6 +127,10 @@ class EngineApp(faust.App):
         """`emit`, acknowledged: the record's offset, or -1 when the broker did not say."""
         return await self.producer.store(topic, partition, key, value, headers)
 
+    async def room(self) -> None:
+        """Back-pressure for those who emit much without being given batches: wait until less is under way."""
+        await self.producer.room()
+
     def check_size(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Raise RecordTooLarge when `emit` would."""
         size = (len(key) if key is not None else 0) + (len(value) if value is not None else 0)
@@ -154,17 +159,27 @@ class EngineApp(faust.App):
 
     def fail(self, reason: str, error: BaseException | None = None) -> None:
         """End the process with exit code 1; nothing commits any more. Only the first reason counts."""
+        if self._note_failure(reason, error):
+            failure = EngineFailure(reason)
+            failure.__cause__ = error
+            self.loop.call_soon_threadsafe(self._crash_all, failure)
+
+    def _note_failure(self, reason: str, error: BaseException | None) -> bool:
         if self.failure is not None:
-            return
+            return False
         self.failure = reason
         _logger.critical("The worker ends: %s", reason, exc_info=error)
         if self.owns_process:
             self._guard = threading.Timer(_CRASH_GRACE_S, os._exit, (1,))  # what still hangs then, hangs for ever
             self._guard.daemon = True
             self._guard.start()
-        failure = EngineFailure(reason)
-        failure.__cause__ = error
-        self.add_future(self._crash_soon(failure))
+        return True
+
+    def _crash_all(self, failure: EngineFailure) -> None:
+        """Up to Faust's worker, if there is one; it raises the reason at its end."""
+        root = self.beacon.root
+        top = self if root is None else cast(Any, root).data
+        top._crash(failure)
 
     def disarm(self) -> None:
         """The worker has stopped in an orderly way; the process may live on."""
@@ -180,10 +195,12 @@ class EngineApp(faust.App):
                 await callback(number)
 
     async def announce_lost(self) -> None:
-        numbers = sorted({tp.partition for tp in self._ready})
-        for number in numbers:
-            for callback in self._lost_callbacks:
-                await callback(number)
+        try:
+            for number in self.assigned_partitions():
+                for callback in self._lost_callbacks:
+                    await callback(number)
+        except Exception as exc:  # noqa: BLE001 - it must not reach the driver's coordination task
+            self.fail(f"a callback for lost partitions raised {exc!r}", exc)
 
     def revoke_tables(self) -> None:
         self._ready = frozenset()
@@ -208,11 +225,9 @@ class EngineApp(faust.App):
 
     def _crash(self, reason: BaseException) -> None:
         """Something inside has crashed (a background task, a service): that is a failure like any other."""
-        self.fail(str(reason) if isinstance(reason, EngineFailure) else f"it crashed: {reason!r}", reason)
+        if not isinstance(reason, EngineFailure):
+            self._note_failure(f"it crashed: {reason!r}", reason)
         super()._crash(reason)
-
-    async def _crash_soon(self, failure: EngineFailure) -> None:
-        await self.crash(failure)
 
     # -- Faust's side
 

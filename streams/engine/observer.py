@@ -15,7 +15,7 @@ class EngineObserver(Protocol):
         """`offset` is the next one to be read."""
 
     def on_lag(self, tp: TP, records: int) -> None:
-        """Records between the committed offset and the end of the partition, about once a second."""
+        """Records of a source partition that are not done: delivered or not even read; about once a second."""
 
     def on_rebalance(self, generation: int, partitions: Collection[TP]) -> None:
         """An assignment is ready: restored, callbacks done, delivery begins."""

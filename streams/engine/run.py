@@ -19,6 +19,7 @@ _logger = logging.getLogger(__name__)
 def run(app: EngineApp) -> int:
     """Run until SIGTERM or SIGINT (returns 0) or a failure (returns 1). Never hangs at the end."""
     app.owns_process = True
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # for the consumer's thread too
     return uvloop.run(serve(app))
 
 

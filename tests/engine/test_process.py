@@ -13,6 +13,7 @@ import pytest
 
 from streams.broker import EmbeddedBroker
 from streams.processes import BoundProcess, log_tail
+from tests.brokers import KafkaServer
 from tests.engine.support import PARTITIONS, committed, create, eventually, produce, read, settings_for
 from tests.engine.worker_main import SINK, SOURCE, TABLE, environment
 
@@ -146,7 +147,7 @@ async def test_kill_9_loses_nothing_and_state_never_claims_what_was_not_emitted(
     feeding = asyncio.create_task(feeder.run())
     worker = BoundProcess(MAIN, env=env, log=tmp_path / "log")
     try:
-        for _ in range(3):
+        for _ in range(2 if is_embedded else 4):
             await _wait_for_work(kafka, topic_prefix, worker)
             await asyncio.sleep(chance.uniform(0, 0.15))
             worker.kill()
@@ -222,3 +223,62 @@ async def _check_outcome(kafka: str, prefix: str, total: int) -> None:
     surplus = sum(state.values()) - total
     assert surplus <= again, f"{surplus} counted twice, but only {again} emitted twice"
     print(f"{total} records, {again} emitted again after kill -9, {surplus} counted again")
+
+
+@pytest.mark.timeout(120)
+async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_and_the_worker_goes_on(
+    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path
+) -> None:
+    kafka = apache_kafka.bootstrap
+    await create(kafka, topic_prefix + SOURCE, topic_prefix + SINK)
+    await produce(kafka, topic_prefix + SOURCE, _records(0, 200_000))
+    env = environment(kafka, topic_prefix, embedded=False, commit_interval_s=0.05, session_timeout_s=3.0)
+    worker = BoundProcess(MAIN, env=env, log=tmp_path / "log")
+    try:
+        await _wait_for_work(kafka, topic_prefix, worker)
+        apache_kafka.kill()
+        await asyncio.sleep(5.0)  # longer than the session
+        apache_kafka.restart()
+        await eventually(lambda: _all_committed(kafka, topic_prefix, 200_000), "everything is done", timeout_s=60)
+        worker.signal(signal.SIGTERM)
+        assert await _exit_code(worker) == 0, log_tail(tmp_path / "log")
+    finally:
+        worker.kill()
+    await _check_outcome(kafka, topic_prefix, 200_000)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pause_ms", [0, 40, 170])
+async def test_a_frozen_worker_that_wakes_after_its_session_does_not_spoil_the_state(
+    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path, pause_ms: int
+) -> None:
+    kafka = apache_kafka.bootstrap
+    await create(kafka, topic_prefix + SOURCE, topic_prefix + SINK)
+    env = environment(
+        kafka, topic_prefix, embedded=False, chunk=50, commit_interval_s=0.05, max_pending_records=1000,
+        session_timeout_s=1.5, heartbeat_interval_s=0.2,
+    )  # fmt: skip
+    feeder = Feeder(kafka, topic_prefix, random.Random(pause_ms))
+    feeding = asyncio.create_task(feeder.run())
+    frozen = BoundProcess(MAIN, env=env, log=tmp_path / "frozen.log")
+    other = None
+    try:
+        await _wait_for_work(kafka, topic_prefix, frozen)
+        await asyncio.sleep(pause_ms / 1000)
+        frozen.signal(signal.SIGSTOP)
+        other = BoundProcess(MAIN, env=env, log=tmp_path / "other.log")
+        await _wait_for_work(kafka, topic_prefix, other)
+        frozen.signal(signal.SIGCONT)
+        await _wait_for_work(kafka, topic_prefix, other)
+        feeder.enough = True
+        await feeding
+        await eventually(lambda: _all_committed(kafka, topic_prefix, feeder.fed), "everything is done", timeout_s=60)
+        for worker, name in ((frozen, "frozen"), (other, "other")):
+            worker.signal(signal.SIGTERM)
+            assert await _exit_code(worker) == 0, log_tail(tmp_path / f"{name}.log")
+    finally:
+        feeding.cancel()
+        frozen.kill()
+        if other is not None:
+            other.kill()
+    await _check_outcome(kafka, topic_prefix, feeder.fed)

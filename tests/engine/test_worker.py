@@ -320,7 +320,7 @@ async def test_a_quiet_topic_is_not_a_stall(kafka: str, topic_prefix: str, setti
 
     async with running(app):
         await until(lambda: bool(seen), "delivery")
-        await asyncio.sleep(2.5)  # a stall would be noticed by now
+        await asyncio.sleep(1.8)  # a stall would be noticed by now
         await produce(kafka, source, numbered(5))
         await until(lambda: len(seen) >= 2, "delivery after the quiet")
         await asyncio.sleep(1.0)
