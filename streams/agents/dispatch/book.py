@@ -15,6 +15,7 @@ from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
 from streams.agents.expiry import Expiry
 from streams.agents.ports import EnginePort, TablePort, TicketPort, acked
+from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import OPEN, AttemptRow, receipt_kind
 from streams.core.message import Message
 from streams.core.receipt import Facts, Receipt, ReceiptKind
@@ -109,6 +110,10 @@ class Book:
             kind=ReceiptKind.CONFLICT,
             receipt_id=f"conflict:{message.fingerprint}",
             occurred_ms=now_ms,
+            reason=Reason(
+                ReasonKind.IDEMPOTENCY_CONFLICT,
+                detail="another request used this idempotency key for this recipient, with other content",
+            ),
             facts=facts_of(message, retry_final=False),
         )
         return self._emit(partition, receipt)
