@@ -142,6 +142,8 @@ def retry_policy(entry: RetrySettings) -> RetryPolicy:
         max_tries=entry.attempts,
         base_s=entry.base_s,
         cap_s=entry.cap_s,
+        unit_s=entry.unit_s,
+        factor=entry.factor,
         answers_final=kind in (RetryKind.CUBED, RetryKind.EXPONENTIAL) and not entry.soft_only,
     )
 

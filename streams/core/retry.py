@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-_MINUTE_S = 60.0
+_DAY_S = 86_400.0
 
 
 class RetryKind(StrEnum):
@@ -27,7 +27,8 @@ class RetryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """``max_tries`` includes the first; ``base_s`` and ``cap_s`` concern ``BACKOFF``.
+    """``max_tries`` includes the first. ``unit_s`` is what ``CUBED`` and ``EXPONENTIAL`` count in, ``factor`` the base
+    of ``EXPONENTIAL``, ``base_s`` the first ceiling of ``BACKOFF``; no delay is longer than ``cap_s``.
 
     ``answers_final`` says whether the policy also answers a provider's own final soft failure of an attempt.
     """
@@ -35,14 +36,16 @@ class RetryPolicy:
     kind: RetryKind
     max_tries: int = 5
     base_s: float = 2.0
-    cap_s: float = 900.0
+    cap_s: float = _DAY_S
     answers_final: bool = False
+    unit_s: float = 60.0
+    factor: float = 4.0
 
 
 POLICIES: dict[str, RetryPolicy] = {
     "cubed": RetryPolicy(RetryKind.CUBED, max_tries=5, answers_final=True),
     "exponential": RetryPolicy(RetryKind.EXPONENTIAL, max_tries=5, answers_final=True),
-    "backoff": RetryPolicy(RetryKind.BACKOFF, max_tries=8),
+    "backoff": RetryPolicy(RetryKind.BACKOFF, max_tries=8, cap_s=900.0),
     "none": RetryPolicy(RetryKind.NONE, max_tries=1),
 }
 """The policies every deployment has; ``[retry.NAME]`` adds others."""
@@ -54,9 +57,9 @@ def delay_s(policy: RetryPolicy, tries: int, jitter: float) -> float | None:
         return None
     match policy.kind:
         case RetryKind.CUBED:
-            return float((tries + 1) ** 3) * _MINUTE_S
+            return min(policy.cap_s, (tries + 1) ** 3 * policy.unit_s)
         case RetryKind.EXPONENTIAL:
-            return float(4**tries) * _MINUTE_S
+            return min(policy.cap_s, policy.factor ** min(tries, 30) * policy.unit_s)
         case RetryKind.BACKOFF:
             return jitter * min(policy.cap_s, policy.base_s * 2.0 ** min(tries, 30))
         case RetryKind.NONE:

@@ -42,6 +42,12 @@ def test_the_policy_none_never_tries_again() -> None:
     assert delay_s(POLICIES["none"], 1, 0.5) is None
 
 
+def test_unit_factor_and_cap_are_the_policys_own() -> None:
+    exponential = RetryPolicy(RetryKind.EXPONENTIAL, max_tries=9, unit_s=10, factor=2, cap_s=100)
+    assert [delay_s(exponential, tries, 0.0) for tries in (1, 2, 3, 4)] == [20, 40, 80, 100]
+    assert delay_s(RetryPolicy(RetryKind.CUBED, unit_s=1), 1, 0.0) == 8
+
+
 @given(tries=st.integers(1, 7), jitter=st.floats(0, 0.999))
 def test_backoff_stays_below_its_cap_and_its_doubling(tries: int, jitter: float) -> None:
     policy = RetryPolicy(RetryKind.BACKOFF, max_tries=8, base_s=2, cap_s=60)

@@ -1,0 +1,122 @@
+"""Settings reach the engine and the agents: every key in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.adapters import build_adapters
+from streams.configured import (
+    MAX_RECORD_BYTES,
+    breaker_policy,
+    configured_tenants,
+    dispatch_config,
+    engine_settings,
+    intake_config,
+    retry_policy,
+    topic_specs,
+)
+from streams.core.message import Mailbox, Stream
+from streams.core.retry import RetryKind, delay_s
+from streams.settings import Settings, SettingsError, load_settings
+
+CONFIG = """
+[kafka]
+bootstrap = "localhost:9092"
+partitions = 6
+prefix = "test."
+ledger_days = 10
+[worker]
+chunk = 100
+session_timeout_s = 20
+[providers.mg]
+type = "mailgun"
+domain = "mg.example.com"
+api_key = "env:KEY"
+rate = 50
+batch_size = 1000
+deadline_s = 7
+visibility_delay_s = 60
+[providers.old]
+type = "mailgun"
+domain = "old.example.com"
+api_key = "env:KEY"
+enabled = false
+[[routing.rules]]
+stream = "bulk"
+providers = ["mg"]
+weights = { mg = 1 }
+[tenants.shop]
+from = "Shop <shop@example.com>"
+retry = "patient"
+[retry.patient]
+kind = "exponential"
+attempts = 3
+unit_s = 10
+factor = 2
+[breaker]
+consecutive = 3
+[dispatch]
+batch_wait_ms = 7
+heartbeat_max_age_s = 4
+inline_content_bytes = 1000
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Any) -> Settings:
+    return load(tmp_path)
+
+
+def load(folder: Any, text: str = CONFIG) -> Settings:
+    path = folder / "streams.toml"
+    path.write_text(text)
+    return load_settings(path, {"KEY": "secret"})
+
+
+def test_every_topic_has_the_partitions_and_replicas_of_the_deployment(settings: Settings) -> None:
+    specs = {spec.name: spec for spec in topic_specs(settings)}
+    assert specs["test.outbound"].partitions == 6
+    assert specs["test.breakers"].partitions == 1
+    assert specs["test.contents"].config["min.insync.replicas"] == "2"
+    assert int(specs["test.contents"].config["max.message.bytes"]) > MAX_RECORD_BYTES
+
+
+def test_the_engine_gets_the_workers_settings(settings: Settings) -> None:
+    engine = engine_settings(settings)
+    assert (engine.bootstrap, engine.app_id, engine.topic_prefix) == ("localhost:9092", "streams", "test.")
+    assert (engine.chunk, engine.session_timeout_s) == (100, 20)
+
+
+def test_dispatch_gets_lanes_of_enabled_providers_only(settings: Settings) -> None:
+    config = dispatch_config(settings, build_adapters(settings, {"KEY": "secret"}), "w1")
+    assert set(config.lanes) == {"mg"}
+    lane = config.lanes["mg"]
+    assert (lane.rate, lane.batch_size, lane.deadline_s, lane.visibility_delay_s) == (50, 1000, 7, 60)
+    assert config.default_route == ("mg",)
+    assert config.rules[0].stream == "bulk"
+    assert config.batch_wait_ms[Stream.BULK] == 7
+    assert config.heartbeat_limit_s == 4
+    assert config.handover_s < engine_settings(settings).revoke_deadline_s
+
+
+def test_a_retry_policy_counts_in_its_own_unit(settings: Settings) -> None:
+    policy = retry_policy(settings.retry["patient"])
+    assert [delay_s(policy, tries, 0.0) for tries in (1, 2, 3)] == [20, 40, None]
+    assert policy.answers_final
+    assert retry_policy(settings.retry["backoff"]).kind is RetryKind.BACKOFF
+
+
+def test_intake_breakers_and_tenants_get_theirs(settings: Settings) -> None:
+    intake = intake_config(settings)
+    assert (intake.partitions, intake.max_inline_bytes) == (6, 1000)
+    assert intake.retention.ledger_ms == 10 * 86_400_000
+    assert breaker_policy(settings).consecutive == 3
+    tenant = configured_tenants(settings)["shop"]
+    assert (tenant.sender, tenant.retry_policy) == (Mailbox("shop@example.com", "Shop"), "patient")
+
+
+def test_a_provider_that_does_not_exist_is_named(tmp_path: Any) -> None:
+    with pytest.raises(SettingsError, match="pigeon"):
+        build_adapters(load(tmp_path, '[kafka]\nbootstrap = "x:1"\n[providers.p]\ntype = "pigeon"\n'))
