@@ -19,7 +19,13 @@ SCHEMES = ("env:", "file:", "aws-secretsmanager:")
 
 
 class SettingsError(ValueError):
-    """Configuration that cannot be used. The message is one line that names the key and says what to do."""
+    """Configuration that cannot be used. The message is one line that names the key and says what to do.
+
+    It may repeat what somebody wrote: line ends become spaces, and what a terminal would obey becomes ``?``.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else "?" for c in " ".join(message.split())))
 
 
 class Secret:
