@@ -31,6 +31,7 @@ from typing import Any, cast
 
 import faust
 from faust.types import TP
+from mode import Service
 
 from streams.engine.consumer import EngineConsumer
 from streams.engine.errors import EngineFailure, PartitionLost, RecordTooLarge
@@ -80,7 +81,6 @@ class EngineApp(faust.App):
         self._guard: threading.Timer | None = None
         self._stores: Stores | None = None
         super().__init__(settings.app_id, **{**_faust_options(settings), **faust_options})
-        self._app_tasks.append(self._watch)
 
     # -- definitions
 
@@ -217,6 +217,7 @@ class EngineApp(faust.App):
             self._stores = RocksStores(self.settings)
         return self._stores(table, partition)
 
+    @Service.task
     async def _watch(self) -> None:
         watch = Watch(self)
         while not self.should_stop:

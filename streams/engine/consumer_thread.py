@@ -102,9 +102,9 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
     @property
     def dead(self) -> str | None:
         """Which background task of the driver has ended, if any; it never restarts them."""
-        consumer = self._ensure_consumer()
-        if consumer._closed:
-            return None
+        consumer = self._consumer
+        if consumer is None or consumer._coordinator is None or consumer._closed:
+            return None  # not started yet, or stopped on purpose
         if consumer._coordinator._coordination_task.done():
             return "group membership"
         if consumer._fetcher._fetch_task.done():

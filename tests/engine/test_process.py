@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -133,7 +134,8 @@ async def test_faust_worker_too_ends_with_1_when_an_agent_raises(
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("store", "seed"), [("memory", 1), ("rocksdb", 2)])
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ENGINE_SEEDS", "1"))))
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
 async def test_kill_9_loses_nothing_and_state_never_claims_what_was_not_emitted(
     kafka: str, topic_prefix: str, is_embedded: bool, tmp_path: Path, store: str, seed: int
 ) -> None:

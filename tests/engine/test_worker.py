@@ -412,3 +412,76 @@ async def test_no_web_server_is_started(kafka: str, topic_prefix: str, settings:
     async with running(app):
         with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
             probe.connect(("127.0.0.1", app.conf.web_port))
+
+
+async def test_a_background_task_of_the_driver_that_dies_is_noticed(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source = f"{topic_prefix}in"
+    await create(kafka, source)
+    app = EngineApp(settings())
+
+    @app.agent(app.batch_topic(source))
+    async def idle(batches: Batches) -> None:
+        async for batch in batches:
+            batch.release()
+
+    try:
+        await app.start()
+        assert app.consumer.thread.dead is None
+        fetching = app.consumer.thread._ensure_consumer()._fetcher._fetch_task
+        app.consumer.thread.thread_loop.call_soon_threadsafe(fetching.cancel)
+        await until(lambda: app.failure is not None, "it is noticed")
+    finally:
+        await stop(app)
+    assert app.failure is not None
+
+
+async def test_a_callback_that_raises_ends_the_worker(kafka: str, topic_prefix: str, settings: MakeSettings) -> None:
+    source = f"{topic_prefix}in"
+    await create(kafka, source)
+    await produce(kafka, source, numbered(1))
+    app = EngineApp(settings())
+    delivered: list[Batch] = []
+
+    @app.agent(app.batch_topic(source))
+    async def collect(batches: Batches) -> None:
+        async for batch in batches:
+            delivered.append(batch)  # noqa: PERF401 - one by one, while the stream goes on
+
+    async def stumble(partition: int) -> None:
+        raise LookupError("not ready at all")
+
+    app.on_partition_ready(stumble)
+    starting = asyncio.create_task(app.start())
+    try:
+        await until(lambda: app.failure is not None, "the worker ends")
+        await starting
+    finally:
+        await stop(app)
+    assert "not ready at all" in (app.failure or "")
+    assert delivered == []
+
+
+async def test_a_background_task_that_raises_ends_the_worker(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source = f"{topic_prefix}in"
+    await create(kafka, source)
+    app = EngineApp(settings())
+
+    @app.agent(app.batch_topic(source))
+    async def idle(batches: Batches) -> None:
+        async for batch in batches:
+            batch.release()
+
+    @app.timer(0.05)
+    async def stumble() -> None:
+        raise LookupError("in a timer")
+
+    try:
+        await app.start()
+        await until(lambda: app.failure is not None, "the worker ends")
+    finally:
+        await stop(app)
+    assert "in a timer" in (app.failure or "")
