@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 _MAX_FIELDS: Final = 20_000
 
@@ -64,13 +64,24 @@ def parse_form(content_type: str, body: bytes) -> Form:
 
 def _urlencoded(body: bytes) -> Form:
     form = Form()
+    pairs = body.split(b"&")
+    if len(pairs) > _MAX_FIELDS:
+        raise MalformedFormError("too many fields")
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
-    except ValueError as error:
-        raise MalformedFormError(str(error)) from error
-    for name, value in pairs:
-        form.add(name, value)
+        for pair in pairs:
+            if pair:
+                name, _, value = pair.partition(b"=")
+                form.add(_plain(name), _plain(value))
+    except UnicodeDecodeError as error:
+        raise MalformedFormError("the form is not UTF-8") from error
     return form
+
+
+def _plain(text: bytes) -> str:
+    """Percent-decoded. On bytes, and only where there is something to decode: several times faster than parse_qsl."""
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    return (unquote_to_bytes(text) if b"%" in text else text).decode()
 
 
 def _parameters(header: str) -> dict[str, str]:

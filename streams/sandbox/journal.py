@@ -75,7 +75,12 @@ class Journal:
         if self._lazy is not None:
             self._lazy.cancel()
             self._lazy = None
-        if self._busy or not self._buffer:
+        if self._busy or self._failure is not None:
+            return
+        if not self._buffer:
+            if self._waiters is not None:  # they waited for the commit that has just ended
+                self._waiters.set_result(None)
+                self._waiters = None
             return
         data, self._buffer = b"".join(self._buffer), []
         waiters, self._waiters = self._waiters, None
@@ -101,13 +106,14 @@ class Journal:
                 waiters.set_result(None)
             else:
                 waiters.set_exception(error)
-        if self._waiters is None and self._buffer and self._failure is None:
-            self._lazy = asyncio.get_running_loop().call_later(_LAZY_COMMIT_S, self._begin)
-        elif self._failure is not None and self._waiters is not None:
-            self._waiters.set_exception(self._failure)
-            self._waiters = None
-        else:
+        if self._failure is not None:
+            if self._waiters is not None:
+                self._waiters.set_exception(self._failure)
+                self._waiters = None
+        elif self._waiters is not None:
             self._begin()
+        elif self._buffer:
+            self._lazy = asyncio.get_running_loop().call_later(_LAZY_COMMIT_S, self._begin)
 
     def line_at(self, offset: int) -> bytes | None:
         """The line that begins at `offset`, or None when it is not durable yet."""

@@ -11,13 +11,13 @@ import heapq
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import msgspec
 
 from streams.sandbox.ledger import Accepted, Ledger
 from streams.sandbox.mailgun_events import event_data
+from streams.sandbox.mailgun_text import moment_ms
 from streams.sandbox.outcomes import due_ms, horizon_ms, short_event_id
 
 _MAX_LIMIT: Final = 300
@@ -85,12 +85,9 @@ def _time(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return int(float(text) * 1000)
-    except ValueError:
-        try:
-            return int(parsedate_to_datetime(text).timestamp() * 1000)
-        except (ValueError, TypeError) as error:
-            raise BadQuery(f"{text!r} is neither epoch seconds nor an RFC 2822 date") from error
+        return moment_ms(text)
+    except ValueError as error:
+        raise BadQuery(f"{text!r} is neither epoch seconds nor an RFC 2822 date") from error
 
 
 class EventsReader:

@@ -7,14 +7,15 @@ dropped in silence, whatever their case; with `recipient-variables` every addres
 
 from __future__ import annotations
 
+import random
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.parser import BytesHeaderParser
 from email.policy import default as default_policy
-from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ import msgspec
 from streams.sandbox.config import MailgunConfig
 from streams.sandbox.forms import Form
 from streams.sandbox.ledger import Accepted, Plan
-from streams.sandbox.mailgun_text import Refused, Text, bare_addresses
+from streams.sandbox.mailgun_text import Refused, Text, bare_addresses, moment_ms
 from streams.sandbox.outcomes import Draw, Outcome, plan
 from streams.sandbox.suppressions import SuppressionLists
 
@@ -54,14 +55,15 @@ class MailgunSending:
         self._lists = lists
         self._identity_variable = identity_variable
         self._serial = count(1)
+        self._random = random.Random(secrets.randbits(64))  # ids never repeat, not even after a restart
 
     def take(self, domain: str, form: Form, *, mime: bool, now_ms: int) -> Taken:
         """Accepts a call. Raises Refused."""
         draft = _Draft(domain, form, mime=mime)
         draft.check_options()
         scheduled_ms = _scheduled(form.first("o:deliverytime"), now_ms, self._config.max_schedule_days)
-        moment = datetime.fromtimestamp(now_ms / 1000, UTC)
-        minted = f"{moment:%Y%m%d%H%M%S}.{next(self._serial)}.{secrets.token_hex(8).upper()}@{domain}"
+        minted = f"{time.strftime('%Y%m%d%H%M%S', time.gmtime(now_ms // 1000))}.{next(self._serial)}"
+        minted = f"{minted}.{self._random.getrandbits(64):016X}@{domain}"
         own_id = draft.headers.get("message-id")
         answer_id = minted if own_id is None or not own_id.constant else own_id.source.strip().strip("<>")
         records: list[Accepted] = []
@@ -231,12 +233,9 @@ def _scheduled(source: str | None, now_ms: int, max_days: int) -> int:
     if source is None:
         return 0
     try:
-        at_ms = int(float(source) * 1000)
-    except ValueError:
-        try:
-            at_ms = int(parsedate_to_datetime(source).timestamp() * 1000)
-        except (ValueError, TypeError) as error:
-            raise Refused(400, "o:deliverytime parameter is not a valid RFC 2822 date") from error
+        at_ms = moment_ms(source)
+    except ValueError as error:
+        raise Refused(400, "o:deliverytime parameter is not a valid RFC 2822 date") from error
     if at_ms > now_ms + timedelta(days=max_days).total_seconds() * 1000:
         raise Refused(400, f"o:deliverytime parameter is more than {max_days} days in the future")
     return at_ms if at_ms > now_ms else 0

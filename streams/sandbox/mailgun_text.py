@@ -1,4 +1,4 @@
-"""Texts with `%recipient.key%` placeholders, and address lists, as Mailgun reads them. Pure."""
+"""Texts with `%recipient.key%` placeholders, address lists and times, as Mailgun reads them. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
-from email.utils import getaddresses
+from email.utils import getaddresses, parsedate_to_datetime
+from math import isfinite
 from typing import Any, Final
 
 _ADDRESS: Final = re.compile(r'[^\s@<>(),;:"\[\]\\]+@(?:[^\s@<>(),;:"\[\]\\.]+\.)+[^\s@<>(),;:"\[\]\\.]+')
@@ -30,8 +31,10 @@ class Text:
 
     def __init__(self, source: str, batch: bool) -> None:
         self.source = source
-        self._pieces = _PLACEHOLDER.split(source) if batch and "%recipient" in source else [source]
-        self.constant = len(self._pieces) == 1
+        self.constant = not batch or "%recipient" not in source
+        if self.constant:
+            return
+        self._pieces = _PLACEHOLDER.split(source)
         self._fixed_bytes = sum(len(piece.encode()) for piece in self._pieces[::2])
         self._keys = Counter(self._pieces[1::2])
 
@@ -47,7 +50,7 @@ class Text:
     def size(self, values: dict[str, Any], address: str) -> int:
         """Bytes of the value for one recipient, without building it."""
         if self.constant:
-            return self._fixed_bytes
+            return len(self.source) if self.source.isascii() else len(self.source.encode())
         placed = (len(_replacement(key, values, address).encode()) * times for key, times in self._keys.items())
         return self._fixed_bytes + sum(placed)
 
@@ -73,3 +76,17 @@ def bare_addresses(values: Iterable[str], parameter: str) -> list[str]:
                 raise Refused(400, f"{parameter} parameter is not a valid address. please check documentation")
             found.setdefault(address.lower(), address)
     return list(found.values())
+
+
+def moment_ms(text: str) -> int:
+    """Epoch seconds or an RFC 2822 date, in epoch milliseconds. Raises ValueError for anything else."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp()
+        except (TypeError, OverflowError, IndexError) as error:
+            raise ValueError(f"not a date: {text!r}") from error
+    if not isfinite(seconds):
+        raise ValueError(f"not a time: {text!r}")
+    return int(seconds * 1000)

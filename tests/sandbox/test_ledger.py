@@ -94,6 +94,19 @@ async def test_waiting_requests_share_one_commit(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "journal").read_bytes().split() == [b"%d" % number for number in range(100)]
 
 
+async def test_who_comes_while_the_last_lines_are_being_written_waits_for_them(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.append(b"x\n")
+    writing = asyncio.create_task(journal.committed())
+    async with asyncio.timeout(5):
+        while not journal._busy:
+            await asyncio.sleep(0)
+        await journal.committed()
+        assert journal.durable_end == 2
+        await writing
+        await journal.close()
+
+
 async def test_a_failed_write_fails_the_waiters_and_everything_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
