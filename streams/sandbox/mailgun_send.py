@@ -33,6 +33,11 @@ _MAX_MESSAGE: Final = 25 * 1024 * 1024
 _MAX_OPTIONS: Final = 16 * 1024
 _MAX_TAGS: Final = 3
 _LINK: Final = re.compile(r"https?://[^\s\"'<>]+")
+_SUPPRESSED: Final = {  # asked in this order
+    "mailgun.bounces": Outcome.SUPPRESSED_BOUNCE,
+    "mailgun.complaints": Outcome.SUPPRESSED_COMPLAINT,
+    "mailgun.unsubscribes": Outcome.SUPPRESSED_UNSUBSCRIBE,
+}
 _BODIES: Final = ("text", "html", "amp-html")
 
 
@@ -66,6 +71,7 @@ class MailgunSending:
         minted = f"{minted}.{self._random.getrandbits(64):016X}@{domain}"
         own_id = draft.headers.get("message-id")
         answer_id = minted if own_id is None or not own_id.constant else own_id.source.strip().strip("<>")
+        lists = [name for kind in _SUPPRESSED if self._lists.filled(name := f"{kind}/{domain}")]
         records: list[Accepted] = []
         for address, copies, values in draft.copies():
             variables = draft.variables_for(values, address)
@@ -73,7 +79,7 @@ class MailgunSending:
             size = draft.fixed_size + sum(text.size(values, address) for text in draft.bodies)
             message_id = answer_id if own_id is None or own_id.constant else own_id.render(values, address).strip(" <>")
             for recipient in copies:
-                chosen = self._plan(domain, recipient, variables, draft, now_ms)
+                chosen = self._plan(recipient, variables, draft, now_ms, lists)
                 link = _first_link(draft, values, address) if "clicked" in chosen.events else ""
                 records.append(
                     Accepted(
@@ -84,17 +90,16 @@ class MailgunSending:
                 )  # fmt: skip
         return Taken(f"<{answer_id}>", records, draft.rendered, draft.stored_size)
 
-    def _plan(self, domain: str, recipient: str, variables: dict[str, Any], draft: _Draft, now_ms: int) -> Plan:
+    def _plan(self, recipient: str, variables: dict[str, Any], draft: _Draft, now_ms: int, lists: list[str]) -> Plan:
         if draft.test_mode:
             return plan("mailgun", Outcome.TEST_MODE)
-        find = self._lists.find
-        if find(f"mailgun.bounces/{domain}", recipient, now_ms) is not None:
-            return plan("mailgun", Outcome.SUPPRESSED_BOUNCE)
-        if find(f"mailgun.complaints/{domain}", recipient, now_ms) is not None:
-            return plan("mailgun", Outcome.SUPPRESSED_COMPLAINT)
-        left = find(f"mailgun.unsubscribes/{domain}", recipient, now_ms)
-        if left is not None and not {"*", *draft.tags}.isdisjoint(left.content.get("tags", ["*"])):
-            return plan("mailgun", Outcome.SUPPRESSED_UNSUBSCRIBE)
+        for name in lists:
+            entry = self._lists.find(name, recipient, now_ms)
+            kind = name.partition("/")[0]
+            if entry is None:
+                continue
+            if kind != "mailgun.unsubscribes" or not {"*", *draft.tags}.isdisjoint(entry.content.get("tags", ["*"])):
+                return plan("mailgun", _SUPPRESSED[kind])
         return plan("mailgun", self._draw.outcome(recipient, str(variables.get(self._identity_variable, recipient))))
 
 

@@ -48,6 +48,10 @@ class SuppressionLists:
         entry = entries.get(address.lower())
         return entry if entry is not None and entry.since_ms <= now_ms else None
 
+    def filled(self, name: str) -> bool:
+        """Whether a list has any entry, in force or not."""
+        return bool(self._lists.get(name))
+
     def entries(self, name: str, now_ms: int) -> list[Entry]:
         """The entries in force, by address."""
         found = [entry for entry in self._lists.get(name, {}).values() if entry.since_ms <= now_ms]
