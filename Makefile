@@ -39,8 +39,8 @@ test: venv ## run the tests that need no Kafka server (embedded broker)
 test-kafka: venv ## run the tests on a real Apache Kafka, with faults
 	$(BIN)/python -m pytest -q -m kafka $(ARGS)
 
-bench: venv ## measure throughput, latency and memory
-	$(BIN)/python -m pytest -q -s -m bench $(ARGS)
+bench: venv ## measure throughput and latency beside something simpler, e.g. ARGS="track --profile"
+	$(BIN)/streams bench $(ARGS)
 
 lint: venv ## check style, format, types and import rules
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ Rules:
 
 1. A figure is work per second of processor time (user and system) of one process, or a ratio of two such figures from
    one round. Wall-clock time only appears as latency.
-2. The two sides of a ratio run one after the other, several rounds, on the same broker: what disturbs one disturbs both.
+2. The two sides of a ratio run in turn, round by round, on the same broker: what disturbs one disturbs the other.
 3. Start-up is not counted. What the broker and the stand-in provider used is shown beside the figure.
 """
 

@@ -2,13 +2,12 @@
 
 CONFIG is a JSON file: the role's own keys, ``others`` (process ids by name, whose load is noted), ``subject`` (the
 process to be measured, if it is not this one), ``profile`` (where to write a profile, or empty) and ``signal`` (whether
-the subject is told by signals when to profile itself). RESULTS gets one JSON object per line. A role is a function of its configuration and a
-:class:`Meter`; roles live beside the measurement they belong to.
+the subject is told by signals when to profile itself). RESULTS gets one JSON object per line. A role is a function of
+its configuration and a :class:`Meter`; roles live beside the measurement they belong to.
 """
 
 from __future__ import annotations
 
-import contextlib
 import cProfile
 import json
 import os
@@ -79,9 +78,7 @@ def profile_on_signals(path: str) -> None:
 
     def end(*_: object) -> None:
         profiler.disable()
-        profiler.dump_stats(path + ".part")
-        with contextlib.suppress(OSError):
-            os.replace(path + ".part", path)
+        profiler.dump_stats(path)
 
     signal.signal(signal.SIGUSR1, begin)
     signal.signal(signal.SIGUSR2, end)

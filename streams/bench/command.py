@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 import click
 
@@ -35,7 +33,7 @@ _BENCH_HELP = "Measure what the product costs beside something simpler.\n\n\b\n"
     "--kafka",
     metavar="embedded|real|HOST:PORT",
     default="",
-    help="The broker. By default embedded; latency and restore use a real one, which the embedded one cannot stand in for.",
+    help="The broker. By default embedded for track and webhooks, real (Apache Kafka, needs Java) for the others.",
 )
 @click.option("--profile", is_flag=True, help="Also show where the time of our side goes.")
 @click.option("--check", is_flag=True, help="Exit 1 if a target is missed.")

@@ -1,4 +1,4 @@
-"""A deployment to measure: the configuration file of ingress and worker, and its secrets, as a user would write them."""
+"""A deployment to measure: the configuration file of ingress and worker, and its secrets, as users write them."""
 
 from __future__ import annotations
 

@@ -13,11 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 import streams
 from streams.bench.figures import Reading
 from streams.bench.profiles import show_profile
+from streams.bench.usage import child_with
 from streams.processes import BoundProcess, log_tail
 
 EMBEDDED = "embedded"
@@ -32,7 +31,7 @@ class BenchFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for. ``scale`` multiplies the amounts of work; ``kafka`` is empty for each bench's own choice."""
+    """What the user asked for. ``scale`` multiplies amounts of work; ``kafka`` is empty for each bench's own choice."""
 
     rounds: int = 3
     scale: float = 1.0
@@ -43,7 +42,9 @@ class Options:
 class Child:
     """One running role, or any other process; its log and its results lie in the lab's directory."""
 
-    def __init__(self, name: str, argv: list[str], directory: Path, results: Path, env: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, name: str, argv: list[str], directory: Path, results: Path, env: Mapping[str, str] | None
+    ) -> None:
         self.name = name
         self._log = directory / f"{results.stem}.log"
         self._results = results
@@ -123,7 +124,9 @@ class Lab:
         name = self.unique(role.replace(":", "-"))
         path, results = self.directory / f"{name}.json", self.directory / f"{name}.jsonl"
         others = {**self.others, **config.get("others", {})}
-        path.write_text(json.dumps({**config, "others": others, "bootstrap": self.bootstrap, "embedded": self.embedded}))
+        path.write_text(
+            json.dumps({**config, "others": others, "bootstrap": self.bootstrap, "embedded": self.embedded})
+        )
         argv = [sys.executable, "-m", "streams.bench.child", role, str(path), str(results)]
         child = Child(role, argv, self.directory, results, env)
         self._children.append(child)
@@ -178,9 +181,8 @@ def _broker(kind: str, stack: ExitStack) -> tuple[str, int]:
     if kind == EMBEDDED:
         from streams.broker import EmbeddedBroker
 
-        before = set(_descendants())
         bootstrap = stack.enter_context(EmbeddedBroker()).bootstrap
-        return bootstrap, next(pid for pid in _descendants() if pid not in before and _listens(pid, bootstrap))
+        return bootstrap, child_with(bootstrap)
     if kind == REAL:
         server = stack.enter_context(_apache_kafka())
         return str(server.bootstrap), int(server.pid)
@@ -195,11 +197,3 @@ def _apache_kafka() -> Any:
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     return import_module("tests.brokers").ApacheKafka({"log.cleaner.enable": "false"}, heap_mb=1024)
-
-
-def _descendants() -> list[int]:
-    return [process.pid for process in psutil.Process().children(recursive=True)]
-
-
-def _listens(pid: int, bootstrap: str) -> bool:
-    return any(bootstrap in argument for argument in psutil.Process(pid).cmdline())

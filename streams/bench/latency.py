@@ -1,9 +1,9 @@
 """Request to provider at a steady rate: how long until the provider has the whole call.
 
-Requests are due at fixed times whatever happens to those before (an open loop); latency runs from the time a request was
-due, so that a stall counts for every request that it delayed. The provider is a process that notes the time and
-answers. The worker does all that it does; the bare loop consumes, posts, and produces one event, each message in a task
-of its own.
+Requests are due at fixed times whatever happens to those before (an open loop); latency runs from the time a request
+was due, so that a stall counts for every request that it delayed. The provider is a process that notes the time and
+answers. The worker does all that it does; the bare loop consumes, posts, and produces one event, each message in a
+task of its own.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def provider(config: Config, meter: Meter) -> int:
 
     async def serve() -> None:
         server = await asyncio.get_running_loop().create_server(lambda: _Answer(arrived), "127.0.0.1", 0)
-        meter.say({"url": "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]})
+        meter.say({"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"})
         await server.serve_forever()
 
     uvloop.run(serve())

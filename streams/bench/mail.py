@@ -19,7 +19,9 @@ from streams.serde.public import encode_request, encode_template
 _BEGAN_MS = 1_767_225_600_000
 _WAVE = 1_000  # messages whose receipts mingle
 _AGENT = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"
-_HARD = Reason(ReasonKind.BAD_MAILBOX, "550", "5.1.1", "550 5.1.1 The email account that you tried to reach does not exist")
+_HARD = Reason(
+    ReasonKind.BAD_MAILBOX, "550", "5.1.1", "550 5.1.1 The email account that you tried to reach does not exist"
+)
 _SOFT = Reason(ReasonKind.GREYLISTED, "451", "4.7.1", "451 4.7.1 Greylisting in action, please come back later")
 
 _LINES = "Thank you for your order. We pack it today and tell you as soon as it is on its way.\n" * 6
@@ -28,7 +30,9 @@ TEMPLATE = Template(
     "1",
     "News for {{ name }}",
     "Hello {{ name }},\n\n" + _LINES + "Your customer number is {{ number }}.\n",
-    "<html><body><p>Hello {{ name }},</p><p>" + _LINES + "</p><p>Your customer number is {{ number }}.</p></body></html>",
+    "<html><body><p>Hello {{ name }},</p><p>"
+    + _LINES
+    + "</p><p>Your customer number is {{ number }}.</p></body></html>",
 )
 """What campaigns send."""
 
@@ -81,8 +85,8 @@ def campaign_request(number: int, recipients: int, partitions: int, run: str) ->
 
 
 def receipts(count: int, partitions: int, seed: int = 1) -> Iterator[Row]:
-    """``count`` records of the topic ``receipts``: each message is sent, then delivered (some after a deferral) or bounced,
-    some are opened and clicked.
+    """``count`` records of the topic ``receipts``: each message is sent, then delivered (some after a deferral) or
+    bounced, some are opened and clicked.
 
     Messages come in waves, so that any stretch has the same mix and the rows that a receipt needs lie somewhere back.
     """

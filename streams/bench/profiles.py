@@ -11,8 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 _TOP = 25
-_PACKAGES = ("aiokafka", "faust", "mode", "aiohttp", "httpx", "httpx_aiohttp", "fastavro", "msgspec", "uvloop", "jinja2",
-             "multidict", "yarl", "botocore", "confluent_kafka")  # fmt: skip
+_PACKAGES = ("aiokafka", "faust", "mode", "aiohttp", "httpx", "httpx_aiohttp", "fastavro", "msgspec", "uvloop",
+             "jinja2", "multidict", "yarl", "botocore", "confluent_kafka")  # fmt: skip
 
 
 def show_profile(what: str, path: Path) -> None:

@@ -114,8 +114,7 @@ def stock(config: Config, meter: Meter) -> int:
     async def ready() -> None:
         _end(meter, config, len(rows))
 
-    faust.Worker(app, loglevel="info").execute_from_commandline()
-    return 1
+    faust.Worker(app, loglevel="info").execute_from_commandline()  # never returns
 
 
 def _beginning(meter: Meter) -> Any:

@@ -1,9 +1,9 @@
 """Requests to accepted by the provider: the whole worker, and a bare loop that only posts.
 
-The worker is the real one: intake, ledger, dispatch, track and the rest; the provider is the sandbox in a process of its
-own. Rules:
+The worker is the real one: intake, ledger, dispatch, track and the rest; the provider is the sandbox in a process of
+its own. Rules:
 
-1. The worker runs, is ready and warm before requests are written; a message counts when its ``message.sent`` is published.
+1. The worker runs and is warm before requests are written; a message counts when its ``message.sent`` is published.
 2. The bare loop decodes each request and posts it with the same adapter and HTTP client, as many calls at once as the
    worker may have. It has no ledger, no states, no events, no retries.
 3. Batches are requests with a thousand recipients, a template and personal data, on the bulk door.
@@ -14,14 +14,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from streams.bench.child import Config, Meter, profile_on_signals
 from streams.bench.deployment import API_KEY, DOMAIN, PARTITIONS, SIGNING_KEY, environment, wait_ready, write_config
 from streams.bench.figures import Comparison, Reading, Target
-from streams.bench.lab import EMBEDDED, Child, Lab, Options, lab, reading, say
+from streams.bench.lab import REAL, Child, Lab, Options, lab, reading, say
 from streams.bench.logs import Counter, Row, commit_all, fill, make_topics
 from streams.bench.mail import campaign_request, single_request, template_row
 from streams.bench.usage import Stopwatch
@@ -36,7 +35,7 @@ _PATIENCE_S = 240.0
 
 def compare(options: Options) -> list[Comparison]:
     """Two comparisons: one by one with the bare loop, batches with one by one."""
-    with lab(options, preferred=EMBEDDED) as place:
+    with lab(options, preferred=REAL) as place:
         url = start_sandbox(place)
         sides: dict[str, list[Reading]] = {"bare": [], "single": [], "batches": []}
         for round_ in range(1, options.rounds + 1):
@@ -51,8 +50,8 @@ def compare(options: Options) -> list[Comparison]:
         return [
             Comparison("send", "requests with one recipient to accepted", "bare consume-post loop", unit, single, bare,
                        Target(0.7), place.broker),
-            Comparison("send", f"requests with {_RECIPIENTS} recipients to accepted", "one by one", unit, batches, single,
-                       Target(8.0), place.broker),
+            Comparison("send", f"requests with {_RECIPIENTS} recipients to accepted", "one by one", unit, batches,
+                       single, Target(8.0), place.broker),
         ]  # fmt: skip
 
 
@@ -149,7 +148,7 @@ def bare(config: Config, meter: Meter) -> int:
 async def _post_all(config: Config, meter: Meter) -> None:
     from confluent_kafka import Consumer
 
-    from streams.core.outcome import Accepted
+    from streams.core.outcome import Accepted, Split
     from streams.providers._http import HttpExchange
     from streams.providers.mailgun import Config as MailgunConfig
     from streams.providers.mailgun import create
@@ -166,7 +165,8 @@ async def _post_all(config: Config, meter: Meter) -> None:
             batch = batch_of(value)
             answer = await exchange(adapter.build_request(batch, now_ms()), 30.0)
             outcome = adapter.read_response(batch, answer, now_ms())
-            assert isinstance(outcome, tuple) and isinstance(outcome[0], Accepted), outcome
+            assert not isinstance(outcome, Split)
+            assert isinstance(outcome[0], Accepted), outcome
             accepted += 1
         finally:
             slots.release()
@@ -181,7 +181,7 @@ async def _post_all(config: Config, meter: Meter) -> None:
             meter.begin()
             for message in messages:
                 await slots.acquire()
-                tasks.create_task(post(message.value()))
+                tasks.create_task(post(message.value() or b""))
             taken += len(messages)
             if time.monotonic() - committed_s > 1.0:
                 consumer.commit(asynchronous=True)
@@ -214,8 +214,3 @@ def batch_of(value: bytes) -> Any:
 def now_ms() -> int:
     """Epoch milliseconds."""
     return time.time_ns() // 1_000_000
-
-
-def singles(count: int, run: str) -> Iterable[Row]:
-    """Requests with one recipient."""
-    return (single_request(n, PARTITIONS, run) for n in range(count))

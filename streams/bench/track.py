@@ -3,8 +3,8 @@
 All three read the same preloaded topic and do the same per receipt: decode it, read the message's row, advance the
 state machine, write the row, encode and produce the events with their headers. Rules:
 
-1. Ours is the agent as the worker runs it: metrics, suppressions, audit, and its order of writes (events acknowledged, then
-   rows, then the offset).
+1. Ours is the agent as the worker runs it: metrics, suppressions, audit, and its order of writes (events acknowledged,
+   then rows, then the offset).
 2. Stock Faust is what its documentation shows: one agent, one event at a time, a Table, ``topic.send``; default
    settings. It is given the partition, so that it need not hash the key.
 3. The bare loop keeps rows in a dict: no changelog, nothing to restore from after a crash.
@@ -63,7 +63,9 @@ def compare(options: Options) -> list[Comparison]:
         ]
 
 
-def _compared(place: Lab, store: str, peer: str, ours: list[Reading], theirs: list[Reading], least: float) -> Comparison:
+def _compared(
+    place: Lab, store: str, peer: str, ours: list[Reading], theirs: list[Reading], least: float
+) -> Comparison:
     return Comparison(
         "track",
         f"receipts to delivery events, rows in {store}",
@@ -120,7 +122,7 @@ def ours(config: Config, meter: Meter) -> int:
     """Track on the engine, until all receipts are folded and their offsets committed."""
     from streams.agents.track import Track, TrackConfig
     from streams.engine import EngineApp, EngineSettings, Unit, run
-    from streams.metrics import EngineMetrics, Metrics
+    from streams.metrics import EngineMetrics, Metrics, TrackMetrics
 
     changes: dict[str, Any] = {"store_url": f"{config['store']}://", "data_dir": Path(config["data_dir"])}
     make = EngineSettings.for_embedded if config["embedded"] else EngineSettings
@@ -133,6 +135,7 @@ def ours(config: Config, meter: Meter) -> int:
         Unit,
         TrackConfig(Topics(prefix=config["prefix"]), PARTITIONS),
         _now_ms,
+        TrackMetrics(metrics),
     )
     source = app.batch_topic(config["source"])
     folded, wanted = 0, int(config["count"])
@@ -194,12 +197,11 @@ def stock(config: Config, meter: Meter) -> int:
             folded += 1
             if folded == wanted:
                 await app.producer.flush()
-                await app.commit({source})
+                await app.commit({config["source"]})
                 meter.end(folded)
                 meter.leave()
 
-    faust.Worker(app, loglevel="info").execute_from_commandline()
-    return 1
+    faust.Worker(app, loglevel="info").execute_from_commandline()  # never returns
 
 
 def bare(config: Config, meter: Meter) -> int:
@@ -218,8 +220,8 @@ def bare(config: Config, meter: Meter) -> int:
         if messages:
             meter.begin()
         for message in messages:
-            for key, value, headers in fold(rows, message.value(), _now_ms()):
-                producer.produce(config["events"], value, key, message.partition(), headers=headers)
+            for key, value, headers in fold(rows, message.value() or b"", _now_ms()):
+                producer.produce(config["events"], value, key, message.partition() or 0, headers=headers)
             folded += 1
         producer.poll(0)
         if time.monotonic() - committed_s > 1.0:

@@ -6,13 +6,19 @@ import threading
 import time
 from collections.abc import Mapping
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 
 def cpu_s(pid: int) -> float:
     """What a process has used so far, in seconds (10 ms steps); raises psutil.NoSuchProcess."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def child_with(argument: str) -> int:
+    """The process below this one whose command line contains ``argument``; raises StopIteration if there is none."""
+    below = psutil.Process().children(recursive=True)
+    return next(int(process.pid) for process in below if any(argument in part for part in process.cmdline()))
 
 
 class Stopwatch:
@@ -37,7 +43,7 @@ class Stopwatch:
         self._cpu_s = self._own()
 
     def stop(self) -> dict[str, object]:
-        """Until here: ``cpu_s``, ``wall_s``, ``busy`` (processors used by each of the others), ``threads`` (seconds)."""
+        """Until here: ``cpu_s``, ``wall_s``, ``busy`` (processors used by the others), ``threads`` (seconds)."""
         used_s = self._own() - self._cpu_s
         wall_s = time.monotonic() - self._wall_s
         busy = {name: (cpu_s(pid) - self._began[name]) / wall_s for name, pid in self._others.items()}

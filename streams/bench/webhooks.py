@@ -56,7 +56,9 @@ def compare(options: Options) -> list[Comparison]:
 def _measure(place: Lab, role: str, prefix: str, profile: str = "") -> Reading:
     port = free_port()
     config = write_config(place, prefix, port)
-    server = place.start(f"webhooks:{role}", {"port": port, "config": str(config), "profile": profile}, environment(config))
+    server = place.start(
+        f"webhooks:{role}", {"port": port, "config": str(config), "profile": profile}, environment(config)
+    )
     try:
         wait_ready(server, port)
         load = {"port": port, "subject": server.pid, "count": place.amount(_REQUESTS, 200), "signal": bool(profile)}
@@ -223,6 +225,11 @@ def webhook(number: int, signed_s: int) -> bytes:
             "certificate-verified": True,
             "session-seconds": 0.4,
         },
-        "storage": {"url": "https://storage-us-east4.api.mailgun.net/v3/domains/mg.shop.example.com/messages/BAABAAEF", "key": "BAABAAEF"},
+        "storage": {
+            "url": "https://storage-us-east4.api.mailgun.net/v3/domains/mg.shop.example.com/messages/BAABAAEF",
+            "key": "BAABAAEF",
+        },
     }
-    return json.dumps({"signature": {"timestamp": str(signed_s), "token": token, "signature": signature}, "event-data": event}).encode()
+    return json.dumps(
+        {"signature": {"timestamp": str(signed_s), "token": token, "signature": signature}, "event-data": event}
+    ).encode()
