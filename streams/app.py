@@ -18,7 +18,7 @@ from faust.types import TP
 
 from streams import __version__
 from streams.agents.ports import BatchPort
-from streams.configured import engine_security, engine_settings, topic_specs, topics_of
+from streams.configured import check_supported, engine_security, engine_settings, topic_specs, topics_of
 from streams.engine import EngineApp, EngineFailure, ensure_topics
 from streams.metrics import EngineMetrics, Metrics, watch_event_loop
 from streams.parts import Parts
@@ -43,6 +43,7 @@ class StreamsApp(EngineApp):
     """One worker with everything it runs."""
 
     def __init__(self, settings: Settings, env: Mapping[str, str] | None = None) -> None:
+        check_supported(settings)
         self._assigned = False
         self.deployment = settings
         self.metrics = Metrics(tenants=settings.tenants, version=__version__)

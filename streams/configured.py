@@ -3,12 +3,12 @@
 Rules:
 
 1. What a key means is said in :mod:`streams.settings.model`; here it only changes its shape.
-2. A key that has no counterpart among the agents is not silently different: it is left at their default.
+2. A key that would not be obeyed, and on which somebody may rely for safety, is refused at start (`check_supported`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,12 @@ from streams.settings import (
     RetrySettings,
     RoutingRule,
     Settings,
+    SettingsError,
+    StagingSettings,
     Store,
+    SuppressionSettings,
     TenantSettings,
+    TrackingSettings,
     aiokafka_options,
 )
 from streams.topics import Topics
@@ -39,6 +43,24 @@ _DAY_MS = 86_400_000
 
 MAX_RECORD_BYTES = 26_000_000
 """Largest record that is written; just below what the topics allow (``max.message.bytes`` in :mod:`streams.topics`)."""
+
+
+def check_supported(settings: Settings) -> None:
+    """Raise SettingsError for the first setting that this version would not obey: better no start than a false sense."""
+    for where in _not_obeyed(settings):
+        raise SettingsError(f"{where} is set, but this version does not obey it yet; take it out")
+
+
+def _not_obeyed(settings: Settings) -> Iterator[str]:
+    if settings.staging != StagingSettings():
+        yield "[staging]"
+    if settings.tracking != TrackingSettings():
+        yield "[tracking]"
+    if settings.suppression != SuppressionSettings():
+        yield "[suppression]"
+    for tenant in settings.tenants.values():
+        if tenant.accounts:
+            yield f"[tenants.{tenant.name}] accounts"
 
 
 def topics_of(settings: Settings) -> Topics:

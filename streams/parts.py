@@ -31,7 +31,14 @@ from streams.configured import breaker_policy, configured_tenants, dispatch_conf
 from streams.content.render import Renderer
 from streams.core.message import Message, RecordRef
 from streams.engine import CompactedReader, EngineApp, EngineFailure, Unit
-from streams.metrics import DispatchMetrics, Metrics
+from streams.metrics import (
+    DispatchMetrics,
+    IntakeMetrics,
+    LookupsMetrics,
+    Metrics,
+    NormaliseMetrics,
+    TrackMetrics,
+)
 from streams.providers._http import HttpExchange
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
@@ -78,6 +85,7 @@ class Parts:
             tenants(self.readers[TENANTS], configured_tenants(settings)),
             intake_config(settings),
             now_ms,
+            observer=IntakeMetrics(metrics),
         )
         self.dispatch = Dispatch(
             app=app,
@@ -101,9 +109,14 @@ class Parts:
             Unit,
             TrackConfig(topics, partitions, retention_ms=retention_ms),
             now_ms,
+            TrackMetrics(metrics),
         )
-        self.normalise = Normalise(app, tables[TOKENS], Unit, NormaliseConfig(topics, partitions, main), now_ms)
-        self.lookups = Lookups(app, tables[PROVIDER_IDS], Unit, LookupsConfig(topics, partitions), now_ms)
+        self.normalise = Normalise(
+            app, tables[TOKENS], Unit, NormaliseConfig(topics, partitions, main), now_ms, NormaliseMetrics(metrics)
+        )
+        self.lookups = Lookups(
+            app, tables[PROVIDER_IDS], Unit, LookupsConfig(topics, partitions), now_ms, LookupsMetrics(metrics)
+        )
         self.breakers = Breakers(app, tables[BREAKER_WINDOWS], topics.name(BREAKERS), Unit, breaker_policy(settings))
 
     # -- life

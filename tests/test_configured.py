@@ -10,6 +10,7 @@ from streams.adapters import build_adapters
 from streams.configured import (
     MAX_RECORD_BYTES,
     breaker_policy,
+    check_supported,
     configured_tenants,
     dispatch_config,
     engine_settings,
@@ -120,3 +121,23 @@ def test_intake_breakers_and_tenants_get_theirs(settings: Settings) -> None:
 def test_a_provider_that_does_not_exist_is_named(tmp_path: Any) -> None:
     with pytest.raises(SettingsError, match="pigeon"):
         build_adapters(load(tmp_path, '[kafka]\nbootstrap = "x:1"\n[providers.p]\ntype = "pigeon"\n'))
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ('[staging]\nredirect = "me@example.com"', "[staging]"),
+        ('[staging]\nallow = ["@example.com"]', "[staging]"),
+        ("[suppression]\nhard_bounces = false", "[suppression]"),
+        ("[tracking]\nopens = true", "[tracking]"),
+        (
+            '[tenants.a]\naccounts = { mg = "own" }\n[providers.mg.accounts.own]\ndomain = "x.org"',
+            "[tenants.a] accounts",
+        ),
+    ],
+)
+def test_what_would_not_be_obeyed_is_refused_at_start(tmp_path: Any, section: str, named: str) -> None:
+    check_supported(load(tmp_path))
+    with pytest.raises(SettingsError) as caught:
+        check_supported(load(tmp_path, f"{CONFIG}\n{section}\n"))
+    assert named in str(caught.value)
