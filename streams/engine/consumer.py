@@ -5,8 +5,10 @@ Rules:
    way across that border: a result that belongs to an older assignment could hide a gap.
 2. A revocation commits first: tell the agents, wait for work in flight (with a deadline), flush, commit; only then
    is state dropped. When the group has forgotten us, nothing is waited for: another worker may own the partitions.
-3. A commit takes a snapshot of the commit points, flushes what was emitted before, then commits the snapshot.
-4. After a failure nothing commits.
+3. What was fetched is delivered as its partition has room, so that after a crash no more than `max_pending_records`
+   (plus a chunk) per partition is done again.
+4. A commit takes a snapshot of the commit points, flushes what was emitted before, then commits the snapshot.
+5. After a failure nothing commits.
 """
 # ruff: noqa: SLF001
 
@@ -46,6 +48,7 @@ class EngineConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.assigned: dict[TP, Assignment] = {}
         self._in_flight: set[Batch] = set()
+        self._fetched: deque[tuple[Assignment, Sequence[Any], int]] = deque()  # runs, delivered up to an index
         self._epoch = 0
         self._open = False
         self._wake = asyncio.Event()  # something may be deliverable now
@@ -111,6 +114,7 @@ class EngineConsumer(driver.Consumer):
         """Delivery ends; returns when no fetch is under way."""
         self._open = False
         self._epoch += 1
+        self._fetched.clear()
         fetch = self._fetch
         if fetch is not None and not fetch.done():
             fetch.cancel()
@@ -143,13 +147,15 @@ class EngineConsumer(driver.Consumer):
     async def _deliver_next(self) -> None:
         await self.app.producer.room()
         self._wake.clear()
+        if await self._deliver_fetched():
+            return
         wanted = self._wanted()
         if not wanted:
             await self._wait_for(self._wake, _POLL_S)
             return
         epoch = self._epoch  # no await between here and the fetch: see rule 1
         poll_s = _POLL_S if len(wanted) == len(self.assigned) else _PARTIAL_POLL_S
-        self._fetch = asyncio.ensure_future(self.thread.run(self.thread.fetch, set(wanted), poll_s))
+        self._fetch = asyncio.ensure_future(self.thread.run(self.thread.fetch, wanted, poll_s))
         try:
             runs = await asyncio.shield(self._fetch)
         except asyncio.CancelledError:
@@ -157,21 +163,40 @@ class EngineConsumer(driver.Consumer):
                 return  # the sources were closed
             self._fetch.cancel()
             raise
-        work = deque((self.assigned[TP(*tp)], records, 0) for tp, records in runs.items() if epoch == self._epoch)
-        chunk = self.app.settings.chunk
-        while work and epoch == self._epoch:
-            assignment, records, begin = work.popleft()
-            end = begin + chunk
-            self._deliver(assignment, records if len(records) <= chunk else records[begin:end])
+        if epoch == self._epoch:
+            self._fetched.extend((self.assigned[TP(*tp)], records, 0) for tp, records in runs.items())
+
+    async def _deliver_fetched(self) -> bool:
+        """Deliver one chunk of each partition that has room; the rest of a run waits. True when one was delivered."""
+        epoch = self._epoch
+        settings = self.app.settings
+        delivered = False
+        for _ in range(len(self._fetched)):
+            if epoch != self._epoch:
+                break
+            assignment, records, begin = self._fetched.popleft()
+            end = begin
+            if assignment.tracker.pending_records < settings.max_pending_records:
+                end = begin + settings.chunk
+                self._deliver(assignment, records if len(records) <= settings.chunk else records[begin:end])
+                delivered = True
             if end < len(records):
-                work.append((assignment, records, end))  # round robin over the partitions
-            await asyncio.sleep(0)
+                self._fetched.append((assignment, records, end))
+            if delivered:
+                await asyncio.sleep(0)
+        return delivered
 
     def _wanted(self) -> set[TP]:
+        """The partitions to fetch: with room, and with nothing fetched that still waits."""
         if not self._open:
             return set()
         limit = self.app.settings.max_pending_records
-        return {tp for tp, assignment in self.assigned.items() if assignment.tracker.pending_records < limit}
+        waiting = {assignment.tp for assignment, _, _ in self._fetched}
+        return {
+            tp
+            for tp, assignment in self.assigned.items()
+            if assignment.tracker.pending_records < limit and tp not in waiting
+        }
 
     def _deliver(self, assignment: Assignment, records: Sequence[Any]) -> None:
         (channel,) = cast(Any, self.app.topics)._tp_index[assignment.tp]
@@ -278,10 +303,10 @@ class EngineConsumer(driver.Consumer):
 
     def lag(self) -> Iterable[tuple[TP, int]]:
         """Records of each source that are not done: delivered and pending, or not read yet as far as is known."""
+        undelivered = {assignment.tp: len(records) - begin for assignment, records, begin in self._fetched}
         for tp, assignment in self.assigned.items():
-            tracker = assignment.tracker
             read_to, end = self.thread.progress(tp)
             if read_to is None or end is None:
                 continue
             unread = max(0, end - read_to)
-            yield tp, unread + tracker.pending_records
+            yield tp, unread + undelivered.get(tp, 0) + assignment.tracker.pending_records

@@ -41,8 +41,8 @@ class EngineSettings:
     chunk: int = 500
     """Most records in one `Batch`."""
     max_pending_records: int = 10_000
-    """Delivered but not done, per partition; more pauses fetching. After a crash at most this (plus one fetch)
-    is redelivered."""
+    """Delivered but not done, per partition; more pauses delivery. After a crash at most this (plus one chunk) is
+    done again."""
     max_units: int = 8
     """Units in flight per partition of a source topic before `Unit.room` waits."""
     fetch_max_wait_s: float = 0.25
