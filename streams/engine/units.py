@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 class Unit:
     """Ordered work for one batch; takes over one reference of it."""
 
-    __slots__ = ("_app", "_batch", "_finished", "_lane", "_last", "_unacked", "_writes")
+    __slots__ = ("_app", "_batch", "_finished", "_lane", "_last", "_partition", "_tracker", "_unacked", "_writes")
 
     def __init__(self, app: EngineApp, batch: Batch) -> None:
         self._app = app
         self._batch = batch
+        self._partition = batch.partition
+        self._tracker = batch.assignment.tracker
         self._lane = batch.assignment.lane
         self._finished = False
         self._last: Ticket | None = None
@@ -45,8 +47,8 @@ class Unit:
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
     ) -> None:
         """Emit an event now; the unit's state waits for its acknowledgement. Raises RecordTooLarge."""
-        if self._batch.stale:
-            return  # the new owner emits it
+        if self._tracker.closed:
+            return  # stale: the new owner emits it
         ticket = self._app.emit(topic, partition, key, value, headers)
         if ticket is not self._last:
             self._last = ticket
@@ -72,10 +74,10 @@ class Unit:
         await self._lane.room()
 
     def _stage(self, table: BytesTable, key: bytes, value: bytes | None) -> None:
-        if self._batch.stale:
+        if self._tracker.closed:
             return
         name = (table.name, key)
-        write = table.stage(self._batch.partition, key, value)
+        write = table.stage(self._partition, key, value)
         older = self._writes.get(name)
         if older is not None:
             table.unstage(older)
