@@ -21,6 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from confluent_kafka.admin import AdminClient
 
 _METADATA_TIMEOUT_S = 6.0
+_FIRST_TIMEOUT_S = 1.5
 _READ_TIMEOUT_S = 30.0
 _FETCH = 2000
 
@@ -76,6 +77,7 @@ class KafkaClient:
         self._producer: Producer | None = None
         self._counts: dict[str, int] = {}
         self._failed: list[str] = []
+        self._nobody_listens = False
 
     def __enter__(self) -> Self:
         return self
@@ -90,10 +92,25 @@ class KafkaClient:
     def admin(self) -> AdminClient:
         """The administration client; raises KafkaUnavailable when no broker answers."""
         if self._admin is None:
-            admin = AdminClient(self._options)
-            self._counts = _counted(admin, self.bootstrap)
+            admin = AdminClient(self._options | {"error_cb": self._noticed})
+            self._counts = self._first_counts(admin)
             self._admin = admin
         return self._admin
+
+    def _first_counts(self, admin: AdminClient) -> dict[str, int]:
+        """Ask for the topics, with patience for a slow broker, but none for an address where nobody listens."""
+        deadline_s = time.monotonic() + _METADATA_TIMEOUT_S
+        while True:
+            try:
+                return _counted(admin, self.bootstrap, _FIRST_TIMEOUT_S)
+            except KafkaUnavailable:
+                admin.poll(0)  # calls `_noticed`
+                if self._nobody_listens or time.monotonic() > deadline_s:
+                    raise
+
+    def _noticed(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 (its public name)
+            self._nobody_listens = True
 
     def topics(self) -> dict[str, int]:
         """Every topic with its number of partitions, read now."""
@@ -124,11 +141,12 @@ class KafkaClient:
         wanted = list(range(self.partitions(topic)) if partitions is None else partitions)
         consumer = self._consumer()
         try:
+            consumer.list_topics(topic, timeout=_METADATA_TIMEOUT_S)  # else it looks for leaders half a second later
             consumer.assign(self._starts(consumer, topic, wanted, since_ms))
             left = set(wanted)
             heard_s = time.monotonic()
             while left:
-                for message in consumer.consume(_FETCH, 0.1):
+                for message in consumer.consume(_FETCH, 0.02):
                     heard_s = time.monotonic()
                     error = message.error()
                     if error is None:
@@ -240,9 +258,9 @@ class KafkaClient:
         return list(consumer.offsets_for_times(asked, timeout=_METADATA_TIMEOUT_S))
 
 
-def _counted(admin: AdminClient, bootstrap: str) -> dict[str, int]:
+def _counted(admin: AdminClient, bootstrap: str, timeout_s: float = _METADATA_TIMEOUT_S) -> dict[str, int]:
     try:
-        metadata = admin.list_topics(timeout=_METADATA_TIMEOUT_S)
+        metadata = admin.list_topics(timeout=timeout_s)
     except KafkaException as exc:
         raise KafkaUnavailable(f"Kafka at {bootstrap} does not answer ({_text(exc)})") from exc
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}

@@ -1,4 +1,4 @@
-"""Commands that read and write Kafka, each in a process of its own, on the embedded broker."""
+"""Commands that read and write Kafka, on the embedded broker."""
 
 from __future__ import annotations
 
@@ -267,8 +267,12 @@ def test_topics_are_created_once_and_checked(on_kafka: Streams) -> None:
     assert "has 4 partitions, needs 3" in create.complaint
 
 
-def test_a_worker_refuses_topics_with_another_partition_count(on_kafka: Streams, unused_port: int) -> None:
-    ran = on_kafka("worker", env={"STREAMS_KAFKA_PARTITIONS": "3", "STREAMS_WORKER_PORT": str(unused_port)})
+@pytest.mark.usefixtures("on_kafka")
+def test_a_worker_refuses_topics_with_another_partition_count(
+    run_process: Streams, kafka_settings: dict[str, str], unused_port: int
+) -> None:
+    changes = {"STREAMS_KAFKA_PARTITIONS": "3", "STREAMS_WORKER_PORT": str(unused_port)}
+    ran = run_process("worker", env=kafka_settings | changes)
     assert ran.code == 1
     assert "has 4 partitions, needs 3" in ran.complaint
 
