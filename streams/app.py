@@ -3,8 +3,8 @@
     app = create_app(load_settings())
     code = streams.engine.run(app)          # `streams worker`; or: faust -A streams.app worker -l info
 
-Order of a start: status pages, topics, configuration read to its end, membership, tables restored, delivery. Nothing is
-sent before the breakers and controls have been read.
+Order of a start: status pages, topics, configuration read to its end, what is frozen compared, membership, tables
+restored, delivery. Nothing is sent before the breakers and controls have been read.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from faust.types import TP
 from streams import __version__
 from streams.agents.ports import BatchPort
 from streams.configured import check_supported, engine_security, engine_settings, topic_specs, topics_of
+from streams.deployment import check_frozen
 from streams.engine import EngineApp, EngineFailure, ensure_topics
+from streams.failpoints import failpoint
 from streams.metrics import EngineMetrics, Metrics, watch_event_loop
 from streams.parts import Parts
 from streams.settings import Settings, load_settings
 from streams.status import StatusServer
 from streams.topics import (
+    CONTROLS,
     LOOKUPS,
     OUTBOUND,
     OUTBOUND_BULK,
@@ -67,6 +70,7 @@ class StreamsApp(EngineApp):
         await self.status.start()
         await self.create_topics()
         await self.parts.start()
+        await check_frozen(self.parts.readers[CONTROLS], self.deployment)
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -108,11 +112,18 @@ def create_app(settings: Settings, env: Mapping[str, str] | None = None) -> Stre
 
 
 class _Observer(EngineMetrics):
-    """Metrics, and the knowledge that an assignment is ready."""
+    """Metrics, the knowledge that an assignment is ready, and the failpoints around a commit."""
 
     def __init__(self, metrics: Metrics, on_assigned: Callable[[], None]) -> None:
         super().__init__(metrics)
         self._on_assigned = on_assigned
+
+    def on_committing(self) -> None:
+        failpoint("commit.before")
+
+    def on_commit(self, tp: TP, offset: int) -> None:  # type: ignore[override]
+        super().on_commit(tp, offset)
+        failpoint("commit.after")
 
     def on_rebalance(self, generation: int, partitions: Collection[TP]) -> None:  # type: ignore[override]
         super().on_rebalance(generation, partitions)

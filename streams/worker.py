@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 
+from streams import failpoints
 from streams.app import create_app
 from streams.engine import run
 from streams.settings import Settings
@@ -15,6 +17,7 @@ def run_worker(settings: Settings, env: Mapping[str, str] | None = None) -> int:
 
     What can be known before the start raises at once, with a sentence: SettingsError, PortTaken, EngineFailure.
     """
+    failpoints.arm((os.environ if env is None else env).get("STREAMS_FAILPOINT", ""))
     app = create_app(settings, env)
     app.status.bind()
     asyncio.run(app.create_topics())

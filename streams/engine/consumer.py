@@ -233,6 +233,7 @@ class EngineConsumer(driver.Consumer):
         offsets = {assignment.tp: at for assignment, at in points.items() if not assignment.tracker.closed}
         if not offsets or self.app.failure is not None:
             return False
+        self.app.observer.on_committing()
         self._committing = asyncio.ensure_future(self.thread.run(self.thread.commit_offsets, offsets))
         try:
             await self._committing

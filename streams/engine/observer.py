@@ -11,6 +11,9 @@ from faust.types import TP
 class EngineObserver(Protocol):
     """Called on the event loop, at most once per batch, commit or second: never per record. Must not block."""
 
+    def on_committing(self) -> None:
+        """Offsets are about to be committed: everything they stand for is acknowledged."""
+
     def on_commit(self, tp: TP, offset: int) -> None:
         """`offset` is the next one to be read."""
 
@@ -29,6 +32,9 @@ class EngineObserver(Protocol):
 
 class SilentObserver:
     """Takes no notes."""
+
+    def on_committing(self) -> None:
+        pass
 
     def on_commit(self, tp: TP, offset: int) -> None:
         pass

@@ -26,6 +26,9 @@ class EngineMetrics:
         self._metrics = metrics
         self._clock = clock
 
+    def on_committing(self) -> None:
+        """Counted when it is done."""
+
     def on_commit(self, tp: TopicPartition, offset: int) -> None:
         self._metrics.last_commit.at(tp.topic, str(tp.partition)).set(self._clock())
 

@@ -121,6 +121,8 @@ class Account:
     uncertain: frozenset[str]
     held: frozenset[str]
     repeated_events: int
+    settled: dict[str, int]
+    """How each uncertain attempt came to rest, by provider and way."""
 
     def table(self, title: str) -> str:
         """For a person."""
@@ -134,7 +136,8 @@ class Account:
             "left for a person": len(self.held),
             "events repeated with the same id": self.repeated_events,
         }
-        return "\n".join([title, *(f"  {name:<36}{count:>8}" for name, count in rows.items())])
+        rows |= {f"  uncertain, {how}": count for how, count in sorted(self.settled.items())}
+        return "\n".join([title, *(f"  {name:<58}{count:>8}" for name, count in rows.items())])
 
 
 class Fleet:
@@ -195,6 +198,8 @@ class Fleet:
     def start_worker(self, name: str, **environment: str) -> BoundProcess:
         """A worker of that name, with extra environment variables; it need not be ready yet."""
         self.restarts[name] += 1
+        if name in self._processes:
+            self._processes.pop(name).kill()  # it is dead already; what it held is given back
         state = str(self.folder / f"state-{name}")
         return self._spawn(name, ["worker"], {"STREAMS_WORKER__DATA_DIR": state, **environment})
 
@@ -277,6 +282,7 @@ class Fleet:
             uncertain=frozenset(i for i, types in kinds.items() if "message.uncertain" in types),
             held=frozenset(held),
             repeated_events=len(events) - len({event.event_id for event in events}),
+            settled=_settled(events, acceptances, held),
         )
 
     # -- inside
@@ -318,6 +324,23 @@ class Fleet:
                     self.seen.ended.add(event.message_id)
                 self.seen.events.append(event)
         consumer.close()
+
+
+_PROOF = {"mailgun": "found by the events API", "ses": "found by the Send event"}
+
+
+def _settled(events: list[DeliveryEvent], acceptances: dict[str, list[str]], held: set[str]) -> dict[str, int]:
+    """An uncertain attempt that the ledger knows was found; one it does not know was sent again or is held."""
+    attempts = {(e.message_id, e.provider, e.attempt) for e in events if e.type is EventType.UNCERTAIN}
+    ways: Counter[str] = Counter()
+    for identity, provider, attempt in attempts:
+        if f"{provider}#{attempt}" in acceptances.get(identity, ()):
+            ways[f"{provider}: accepted, {_PROOF[provider]}, not sent again"] += 1
+        elif identity in held:
+            ways[f"{provider}: held for a person"] += 1
+        else:
+            ways[f"{provider}: never accepted, sent again as a new attempt"] += 1
+    return dict(ways)
 
 
 def ids_of(request: dict[str, Any]) -> set[str]:
