@@ -34,7 +34,7 @@ class Screen:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._quiet:
-            self._live = Live(console=self._console, get_renderable=self._drawn, refresh_per_second=8)
+            self._live = Live(console=self._console, get_renderable=self._drawn, refresh_per_second=8, transient=True)
             self._live.start()
         return self
 
