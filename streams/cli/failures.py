@@ -125,7 +125,7 @@ def retry(
         if not attempts:
             raise Failure("no message failed that fits")
     else:
-        attempts = dict.fromkeys(_checked(message_ids), 0)
+        attempts = _last_attempts(invocation, _checked(message_ids))
     if everything and not yes:
         click.confirm(f"Send {len(attempts)} messages again?", abort=True, err=True)
     _command(invocation, "retry", {key: Retry(key, attempt, invocation.actor) for key, attempt in attempts.items()})
@@ -164,6 +164,20 @@ def _failed(invocation: Invocation, chosen: Filter) -> Iterator[dict[str, Any]]:
         failure = causes.get(identity, event) | {"status": event["status"], "attempt": attempts[identity]}
         if chosen.takes(failure):
             yield failure
+
+
+def _last_attempts(invocation: Invocation, message_ids: tuple[str, ...]) -> dict[str, int]:
+    """The last attempt that the events tell of; it is named in the order, which then counts once if it is repeated."""
+    from streams.core.ids import partition_of
+
+    topic = invocation.topics.name(DELIVERY_EVENTS)
+    count = invocation.kafka.partitions(topic)
+    attempts = dict.fromkeys(message_ids, 0)
+    for record in invocation.kafka.read(topic, sorted({partition_of(identity, count) for identity in message_ids})):
+        identity = (record.key or b"").decode("ascii", "replace")
+        if identity in attempts and (event := read_event(invocation, record.value)) is not None:
+            attempts[identity] = max(attempts[identity], event["attempt"])
+    return attempts
 
 
 def _checked(message_ids: tuple[str, ...]) -> tuple[str, ...]:

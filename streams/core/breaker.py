@@ -119,12 +119,14 @@ def fold(window: BreakerWindow, outcome: OutcomeSum, policy: BreakerPolicy) -> B
 
 
 def _counted(window: BreakerWindow, outcome: OutcomeSum, policy: BreakerPolicy) -> BreakerWindow:
+    seen = _bounded(window.seen) | {outcome.worker: outcome.sequence}
+    if outcome.epoch < window.record.epoch:  # what it saw was before the last decision and is answered by it
+        return replace(window, seen=seen)
     second = outcome.at_ms // 1000
     oldest = second - int(policy.window_s)
     merged = {at: (good, bad) for at, good, bad in window.buckets if at > oldest}
     good, bad = merged.get(second, (0, 0))
     merged[second] = (good + outcome.succeeded, bad + outcome.failed)
-    seen = _bounded(window.seen) | {outcome.worker: outcome.sequence}
     runs = _bounded(window.runs) | {outcome.worker: outcome.run_failed}
     buckets = tuple((at, *counts) for at, counts in sorted(merged.items()))
     return replace(window, buckets=buckets, seen=seen, runs=runs)

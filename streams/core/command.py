@@ -12,7 +12,8 @@ from dataclasses import dataclass
 class Retry:
     """Send again after attempt ``expected_attempt`` ended without delivery; ``actor`` is empty for our own policies.
 
-    0 as expected attempt means the last one, whichever it was (a person who looked at the message).
+    0 as expected attempt means that none was begun (the message was suppressed, say). Whoever asks without knowing the
+    attempt has to look it up: an order for whichever was last would send again each time it is redelivered.
 
     ``final_soft`` marks a provider's final soft failure: the retry policy sets the time. A person's retry is due at
     once.

@@ -24,6 +24,10 @@ class TokenBucket:
         self.rate, self.burst = rate, max(burst, 1.0)
         self._tokens = min(self._tokens, self.burst)
 
+    def empty(self) -> None:
+        """What was saved up is gone; a debt stays."""
+        self._tokens = min(self._tokens, 0.0)
+
     def available(self, now_ms: int) -> int:
         """How many whole tokens could be taken now."""
         if not self.rate:

@@ -7,8 +7,8 @@ The order is the product's promise:
 Rules:
 
 1. Nothing is handed over before Kafka has acknowledged that it may be (write-ahead).
-2. Right before the call the ownership of the partition and the age of the group's heartbeat are checked: a worker that
-   may have been replaced does not call.
+2. Right before the call the ownership of the partition, the age of the group's heartbeat and what is left of the lease
+   are checked: a worker that may have been replaced does not call, nor does one whose lease could end before the call.
 3. A whole-batch refusal for the sake of one entry halves the batch; the attempt number stays, nobody pays a try.
 """
 
@@ -117,7 +117,7 @@ class Calls:
         failpoint("dispatch.before_ledger")
         await self._write_ahead(gate, flights)
         failpoint("dispatch.after_ledger")
-        if not self._may_call(flights[0]):
+        if not self._may_call(flights[0]) or not self._is_leased(gate, flights[0]):
             log.warning("%d messages wait: this worker may have lost their partition", len(flights))
             return await self._not_called(flights)
         failpoint("dispatch.before_call")
@@ -161,6 +161,10 @@ class Calls:
 
     def _may_call(self, flight: Flight) -> bool:
         return self.may_write(flight) and self.app.heartbeat_age_s() < self.config.heartbeat_limit_s
+
+    def _is_leased(self, gate: Gate, flight: Flight) -> bool:
+        """Whether the call ends before anybody may reconcile it; not so if Kafka was slow to acknowledge the row."""
+        return self.clock() + int(1000 * gate.config.deadline_s) <= _sending(flight).lease_until_ms
 
     async def _not_called(self, flights: Sequence[Flight]) -> list[Settled]:
         """Nothing was sent. If the group confirms us again the rows are taken back, else they are the new owner's."""

@@ -52,6 +52,7 @@ class Gate:
         self.paused_until_ms = 0
         self._clock = clock
         self._bucket = TokenBucket(config.rate, config.burst or config.rate, clock())
+        self._share = 0.0
         self._bulk_slots = max(1, int(config.concurrency * bulk_share))
         self._bulk_calls = 0
         self._formers: dict[FormerKey, Former] = {}
@@ -63,7 +64,11 @@ class Gate:
     def reshare(self, share: float) -> None:
         """This worker owns ``share`` of the partitions, so it has that share of the rate."""
         burst = self.config.burst or self.config.rate
-        self._bucket.reshare(self.config.rate * share, burst * share, self._clock())
+        if share:  # a rate of 0 would be one without limit; who owns nothing sends nothing
+            self._bucket.reshare(self.config.rate * share, burst * share, self._clock())
+            if not self._share:  # what was saved up meanwhile, the owner before has spent
+                self._bucket.empty()
+        self._share = share
 
     def add(self, flight: Flight) -> Former:
         """Put a message into the former of its content; it goes out when :meth:`line_up` has been called for it."""

@@ -91,7 +91,7 @@ class Orders:
         self.done(command.message_id, batch)
 
     async def _retry(self, command: Retry, row: AttemptRow | None, batch: BatchPort) -> None:
-        expected = row is not None and command.expected_attempt in (0, row.attempt)
+        expected = row is not None and command.expected_attempt == row.attempt
         if row is None or not expected or row.state not in _RETRIABLE:
             self.done(command.message_id, batch)
         elif command.final_soft:
