@@ -46,7 +46,9 @@ MAX_RECORD_BYTES = 26_000_000
 
 
 def check_supported(settings: Settings) -> None:
-    """Raise SettingsError for the first setting that this version would not obey: better no start than a false sense."""
+    """Raise SettingsError for the first setting that this version would not obey: better no start than a false
+    sense.
+    """
     for where in _not_obeyed(settings):
         raise SettingsError(f"{where} is set, but this version does not obey it yet; take it out")
 

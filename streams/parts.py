@@ -26,11 +26,12 @@ from streams.agents.dispatch.compose import Composer
 from streams.agents.intake import Intake
 from streams.agents.lookups import Lookups, LookupsConfig
 from streams.agents.normalise import Normalise, NormaliseConfig
+from streams.agents.quotas import Quotas
 from streams.agents.track import Track, TrackConfig
 from streams.configured import breaker_policy, configured_tenants, dispatch_config, intake_config, topics_of
 from streams.content.render import Renderer
 from streams.core.message import Message, RecordRef
-from streams.engine import CompactedReader, EngineApp, EngineFailure, Unit
+from streams.engine import Backlog, CompactedReader, EngineApp, EngineFailure, Unit
 from streams.metrics import (
     DispatchMetrics,
     IntakeMetrics,
@@ -43,7 +44,7 @@ from streams.providers._http import HttpExchange
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
 from streams.tables import ATTEMPTS, BREAKER_WINDOWS, MESSAGES, PROVIDER_IDS, SUPPRESSIONS, TABLES, TOKENS
-from streams.topics import AUDIT_LOG, BREAKERS, CONTENTS, CONTROLS, DELIVERY_EVENTS, TEMPLATES, TENANTS
+from streams.topics import AUDIT_LOG, BREAKERS, CONTENTS, CONTROLS, DELIVERY_EVENTS, LOOKUPS, TEMPLATES, TENANTS
 
 _SWEEP_S = 2.0
 
@@ -101,6 +102,9 @@ class Parts:
             clock=now_ms,
             crash=self._crash,
         )
+        self.quotas = Quotas(main, self.exchange, self.dispatch, DispatchMetrics(metrics), now_ms)
+        self.backlog = Backlog(app.settings)
+        self.dispatch.waker.webhooks_are_read = self._webhooks_are_read
         retention_ms = int(settings.kafka.ledger_days * 86_400_000)
         self.track = Track(
             app,
@@ -125,6 +129,7 @@ class Parts:
         """Read the configuration topics to their end and get credentials ready. Raises EngineFailure."""
         self._running.push_async_callback(self.exchange.aclose)
         self._running.push_async_callback(self.records.stop)
+        self._running.push_async_callback(self.backlog.stop)
         for reader in self.readers.values():
             self._running.push_async_callback(reader.stop)
         await asyncio.gather(*(reader.start() for reader in self.readers.values()))
@@ -142,9 +147,10 @@ class Parts:
         await self._running.aclose()
 
     async def run(self) -> None:
-        """Timers, until cancelled: breaker sums and due messages (dispatch), and forgetting old rows."""
+        """Timers, until cancelled: breaker sums and due messages (dispatch), quotas, and forgetting old rows."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.dispatch.run())
+            tasks.create_task(self.quotas.run())
             tasks.create_task(self._sweep())
 
     async def partition_ready(self, partition: int) -> None:
@@ -184,6 +190,13 @@ class Parts:
         found = await self.contents.load(ref)
         message = None if isinstance(found, Gone) else unpack(found)
         return message if isinstance(message, Message) else None
+
+    async def _webhooks_are_read(self, provider_type: str) -> bool:
+        """Webhooks become receipts at once, or by way of lookups."""
+        topics = topics_of(self._settings)
+        return await self.backlog.is_worked_off(topics.webhooks(provider_type)) and await self.backlog.is_worked_off(
+            topics.name(LOOKUPS)
+        )
 
     def _crash(self, error: BaseException) -> None:
         self._app.fail(f"dispatch raised {error!r}", error)

@@ -30,7 +30,7 @@ class RouteRule:
         return (
             (not self.tenant or self.tenant == message.tenant)
             and (not self.stream or self.stream == message.stream)
-            and (not self.domain or self.domain == message.recipient.email.rpartition("@")[2].lower())
+            and (not self.domain or _in_domain(message.recipient.email.rpartition("@")[2].lower(), self.domain))
             and (not self.tag or self.tag in message.tags)
         )
 
@@ -43,6 +43,11 @@ def route(message: Message, rules: Sequence[RouteRule], default: Sequence[str]) 
         if rule.matches(message):
             return _drawn(rule, message.message_id)
     return tuple(default)
+
+
+def _in_domain(domain: str, pattern: str) -> bool:
+    """``example.org`` is itself alone, ``*.example.org`` every domain below it."""
+    return domain.endswith(pattern[1:]) if pattern.startswith("*.") else domain == pattern
 
 
 def _drawn(rule: RouteRule, message_id: str) -> tuple[str, ...]:

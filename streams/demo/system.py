@@ -80,15 +80,12 @@ weights = {{ mailgun = 50, ses = 50 }}
 
 [dispatch]
 retry = "backoff"
-provider_retry = "backoff"
 
 [breaker]
 window_s = 10
 consecutive = 5
 open_s = 1
 max_open_s = 2
-probes = 1
-ramp_s = 1
 """
 
 

@@ -79,6 +79,10 @@ class DispatchMetrics:
     def reconciled(self, provider: str, result: str) -> None:
         self._metrics.reconciliations.at(provider, result).inc()
 
+    def quota(self, provider: str, limit: float, remaining: float) -> None:
+        self._metrics.quota_limit.at(provider).set(limit)
+        self._metrics.quota_remaining.at(provider).set(remaining)
+
     def dead_letter(self, topic: str, reason: str) -> None:
         self._metrics.dead_letters.at(topic, reason).inc()
 

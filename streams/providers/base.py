@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from streams.core.event import Automated, BounceType, Reason
 from streams.core.message import Attachment, Mailbox
@@ -153,6 +153,34 @@ class CannotTell:
 
 
 Finding = Found | NotFound | CannotTell
+
+
+# ---------------------------------------------------------------------------------------------- quotas
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an account may send. ``max_24h`` is -1 for unlimited; rates are recipients per second, 0 if unknown.
+
+    ``enforcement`` is the provider's own word for the account's standing.
+    """
+
+    max_send_rate: float
+    max_24h: float
+    sent_24h: float
+    sending_enabled: bool
+    enforcement: str
+
+
+@runtime_checkable
+class TellsQuota(Protocol):
+    """A provider whose account can be asked for its limits."""
+
+    def quota_request(self, now_ms: int) -> HttpRequest:
+        """Ask for the account's quotas."""
+
+    def read_quota(self, answer: HttpResponse | NoResponse) -> Quota | None:
+        """The quotas, None if the answer has none."""
 
 
 # ---------------------------------------------------------------------------------------------- inbound

@@ -16,7 +16,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from streams.core.message import OnUncertain
 from streams.settings.keys import key, required
 from streams.settings.secret import Secret
 
@@ -243,11 +242,9 @@ class BreakerSettings:
     consecutive: int = key(10, "Open after so many failures in a row.", least=1)
     open_s: float = key(5.0, "First pause before a probe; doubled after each failed probe.", least=0.1, most=3600)
     max_open_s: float = key(40.0, "Longest pause before a probe.", least=0.1, most=86_400)
-    probes: int = key(3, "Probes that must succeed, one after the other, before it closes.", least=1, most=100)
     probe_lease_s: float = key(
         60.0, "A probe that has not answered by then is given to another worker.", least=1, most=3600
     )
-    ramp_s: float = key(20.0, "How long it takes from closing to the full rate.", least=0, most=3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,15 +269,10 @@ class DispatchSettings:
         30.0, "A `sending` row is nobody else's for the call's deadline and this.", least=5, most=3600
     )
     heartbeat_max_age_s: float = key(10.0, "Without a heartbeat younger than this nothing is sent.", least=1, most=300)
-    on_uncertain: OnUncertain = key(
-        OnUncertain.HOLD, "When nobody can tell whether a provider took a message: `hold` or `resend`."
-    )
     uncertain_grace_s: float = key(
         3600.0, "How long an uncertain message waits for proof before that.", least=1, most=604_800
     )
     retry: str = key("cubed", "Retry policy of requests and tenants that name none.")
-    provider_retry: str = key("backoff", "Retry policy for throttling and for a provider's own failures.")
-    held_limit: int = key(100_000, "Beyond so many held messages per partition, bulk intake pauses.", least=100)
 
 
 @dataclass(frozen=True, slots=True)

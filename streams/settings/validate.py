@@ -97,10 +97,9 @@ def _tenants(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _retries(settings: Settings) -> Iterator[tuple[str, str]]:
-    for key in ("retry", "provider_retry"):
-        name = getattr(settings.dispatch, key)
-        if name not in settings.retry:
-            yield f"[dispatch] {key}", f"names {name}, which does not exist{suggestion(name, settings.retry)}"
+    name = settings.dispatch.retry
+    if name not in settings.retry:
+        yield "[dispatch] retry", f"names {name}, which does not exist{suggestion(name, settings.retry)}"
     if settings.breaker.max_open_s < settings.breaker.open_s:
         yield "[breaker] max_open_s", f"must not be less than open_s ({settings.breaker.open_s:g})"
 

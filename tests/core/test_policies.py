@@ -100,6 +100,13 @@ def test_the_first_rule_that_matches_decides_and_the_default_is_last() -> None:
     assert route(message(stream=Stream.BULK), rules, ()) == ("ses", "mailgun")
 
 
+def test_a_rule_may_name_all_domains_below_one() -> None:
+    rules = (RouteRule(("ses",), domain="*.example.org"),)
+    assert route(message(recipient=Mailbox("x@mail.example.org")), rules, ()) == ("ses",)
+    assert route(message(recipient=Mailbox("x@example.org")), rules, ()) == ()
+    assert route(message(recipient=Mailbox("x@notexample.org")), rules, ()) == ()
+
+
 def test_a_provider_named_by_the_request_stands_alone() -> None:
     assert route(message(provider="ses"), (RouteRule(("mailgun",)),), ("mailgun",)) == ("ses",)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from streams.adapters import build_adapters
-from streams.core.message import OnUncertain
 from streams.settings import (
     BUILT_IN_RETRIES,
     MAX_PROVIDERS,
@@ -54,7 +53,6 @@ def test_defaults_and_built_in_retry_policies_are_there_without_being_written(tm
         Store.MEMORY,
     )
     assert settings.retry == BUILT_IN_RETRIES
-    assert settings.dispatch.on_uncertain is OnUncertain.HOLD
 
 
 def test_the_embedded_broker_changes_defaults_but_not_what_is_written(tmp_path: Path) -> None:

@@ -467,6 +467,16 @@ class Dispatch:
             self.app.emit(topic, partition, outcome.provider.encode(), pack(outcome))
         self.observer.scheduled(len(self.schedule), self.schedule.next_due_ms())
 
+    def limit_rate(self, provider: str, rate: float) -> None:
+        """A provider told the account's own rate (messages per second for the whole fleet)."""
+        if provider in self._gates:
+            self._gates[provider].limit(rate)
+
+    def pause(self, provider: str, seconds: float) -> None:
+        """Send nothing through a provider for a while, as when its account says that sending is off."""
+        if provider in self._gates:
+            self._gates[provider].pause(self.clock() + int(1000 * seconds))
+
     def park_paused(self) -> None:
         """What waits behind a long pause goes to the ledger; called every ``sum_interval_s``."""
         now_ms = self.clock()

@@ -53,6 +53,7 @@ class Gate:
         self._clock = clock
         self._bucket = TokenBucket(config.rate, config.burst or config.rate, clock())
         self._share = 0.0
+        self._quota_rate = 0.0
         self._bulk_slots = max(1, int(config.concurrency * bulk_share))
         self._bulk_calls = 0
         self._formers: dict[FormerKey, Former] = {}
@@ -63,12 +64,23 @@ class Gate:
 
     def reshare(self, share: float) -> None:
         """This worker owns ``share`` of the partitions, so it has that share of the rate."""
-        burst = self.config.burst or self.config.rate
+        rate = self.rate
+        burst = self.config.burst or rate
         if share:  # a rate of 0 would be one without limit; who owns nothing sends nothing
-            self._bucket.reshare(self.config.rate * share, burst * share, self._clock())
+            self._bucket.reshare(rate * share, burst * share, self._clock())
             if not self._share:  # what was saved up meanwhile, the owner before has spent
                 self._bucket.empty()
         self._share = share
+
+    def limit(self, rate: float) -> None:
+        """The provider's own limit for the whole account, messages per second; 0 if it has none that is known."""
+        self._quota_rate = rate
+        self.reshare(self._share)
+
+    @property
+    def rate(self) -> float:
+        """The lower of the configured rate and the account's own, 0 without limit."""
+        return min((rate for rate in (self.config.rate, self._quota_rate) if rate), default=0.0)
 
     def add(self, flight: Flight) -> Former:
         """Put a message into the former of its content; it goes out when :meth:`line_up` has been called for it."""

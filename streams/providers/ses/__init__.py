@@ -29,6 +29,7 @@ from streams.providers.base import (
     Limits,
     NoResponse,
     Question,
+    Quota,
     Reading,
     Refused,
     Unreadable,
@@ -37,7 +38,6 @@ from streams.providers.base import (
 )
 from streams.providers.ses import events, request, response
 from streams.providers.ses.config import Config
-from streams.providers.ses.response import Quota
 from streams.providers.ses.signing import Signer
 
 __all__ = ["Config", "Quota", "Ses", "create"]

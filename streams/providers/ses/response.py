@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
@@ -27,7 +26,7 @@ from streams.core.outcome import (
     Uncertain,
 )
 from streams.providers._payload import detail, json_object, mapping, sequence, text
-from streams.providers.base import Batch, Entry, HttpResponse, NoResponse
+from streams.providers.base import Batch, Entry, HttpResponse, NoResponse, Quota
 
 QUOTA_WAIT_S = 900.0
 """How soon to ask again after the daily quota: it is a rolling window, so room comes back bit by bit."""
@@ -106,17 +105,6 @@ BY_HTTP: Mapping[int, tuple[Fate, ReasonKind]] = {
 """For an answer whose code is missing or new."""
 
 _ADDRESS_WORDS = ("address", "recipient", "destination", "local part", "missing final '@domain'", "domain name")
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What GetAccount says. ``max_24h`` is -1 for unlimited; rates are recipients per second."""
-
-    max_send_rate: float
-    max_24h: float
-    sent_24h: float
-    sending_enabled: bool
-    enforcement: str
 
 
 def read_response(batch: Batch, answer: HttpResponse | NoResponse) -> BatchOutcome:
