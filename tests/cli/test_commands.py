@@ -204,7 +204,9 @@ def test_a_retry_is_a_command_in_the_partition_of_the_message(
     asked, by_filter = records_of(embedded_kafka, topic_prefix + "outbound")
     for record in (asked, by_filter):
         command = unpack(record.value)
-        assert (command.message_id, command.expected_attempt) == (recorded[1], 1), "named, so that a repeat does nothing"
+        assert (command.message_id, command.expected_attempt) == (recorded[1], 1), (
+            "named, so that a repeat does nothing"
+        )
         assert command.actor.startswith("cli")
         assert record.partition == partition_of(recorded[1], 4)
     audit = [decode("AuditRecord", record.value) for record in records_of(embedded_kafka, topic_prefix + "audit-log")]
