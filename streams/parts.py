@@ -111,7 +111,7 @@ class Parts:
             tables[MESSAGES],
             tables[SUPPRESSIONS],
             Unit,
-            TrackConfig(topics, partitions, retention_ms=retention_ms),
+            TrackConfig(topics, partitions, _silent_about_our_id(settings), retention_ms=retention_ms),
             now_ms,
             TrackMetrics(metrics),
         )
@@ -240,3 +240,8 @@ class Parts:
         self.intake.registry = registry
         self.track.config = replace(self.track.config, event_prefix=events, audit_prefix=audit)
         self.normalise.config = replace(self.normalise.config, audit_prefix=audit)
+
+
+def _silent_about_our_id(settings: Settings) -> frozenset[str]:
+    """Providers with events that do not echo our message id: SES identity notifications carry no tags."""
+    return frozenset(name for name, provider in settings.providers.items() if provider.type == "ses")

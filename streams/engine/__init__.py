@@ -9,12 +9,14 @@
 | tickets, producer | emitting records and knowing that they are safe |
 | offsets, consumer, consumer_thread, watch | delivery, commits, rebalances, liveness |
 | recovery, log_reading, reader | restoring tables; following a compacted topic |
+| backlog | whether the group has worked off a topic |
 | topics | creating topics |
 """
 
 from __future__ import annotations
 
 from streams.engine.app import EngineApp
+from streams.engine.backlog import Backlog
 from streams.engine.batch import Batch
 from streams.engine.errors import EngineError, EngineFailure, PartitionLost, ProduceError, RecordTooLarge
 from streams.engine.observer import EngineObserver, SilentObserver
@@ -30,6 +32,7 @@ from streams.engine.units import Unit
 
 __all__ = [
     "NO_HEADERS",
+    "Backlog",
     "Batch",
     "BatchTopic",
     "BytesTable",

@@ -2,14 +2,15 @@
 
 An uncertain attempt is settled in this order: proof that track already has (it answers the uncertain receipt itself),
 the provider's own records once its visibility delay is over, then a last probe to track, and only then the message's
-policy: ``hold`` for a person, or ``resend``. Absence is not proof before lease and visibility delay have passed.
+policy: ``hold`` for a person, or ``resend``. Absence is not proof before lease and visibility delay have passed, nor
+while webhooks lie unread that may hold the proof.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
@@ -32,6 +33,10 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 500
 
 
+async def _assume_read(provider_type: str) -> bool:
+    return True
+
+
 class Waker:
     """Works on the desk of a :class:`Dispatch`."""
 
@@ -39,6 +44,8 @@ class Waker:
         self._desk = desk
         self._providers = providers
         self._exchange = exchange
+        self.webhooks_are_read: Callable[[str], Awaitable[bool]] = _assume_read
+        """Whether all webhooks of a provider type that have arrived by now have reached track's topic."""
         self._nudged = asyncio.Event()
         self._absent: set[tuple[str, int]] = set()
         """Attempts whose provider was asked in time and knows nothing of them."""
@@ -142,6 +149,10 @@ class Waker:
             case Found(provider_message_id):
                 desk.observer.reconciled(row.provider, "found")
                 await self._rest(message_id, row, found(row, provider_message_id, desk.clock()))
+            case NotFound() if not await self.webhooks_are_read(provider.type):
+                desk.observer.reconciled(row.provider, "unknown")
+                log.warning("webhooks of %s lie unread: %s is asked about again later", row.provider, message_id)
+                await self._ask_later(partition, message_id, row)
             case NotFound():
                 self._absent.add((message_id, row.attempt))
                 await self._ask_track(partition, message, row)
