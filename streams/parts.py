@@ -102,7 +102,7 @@ class Parts:
             clock=now_ms,
             crash=self._crash,
         )
-        self.quotas = Quotas(main, self.exchange, self.dispatch, DispatchMetrics(metrics), now_ms)
+        self.quotas = Quotas(main, self.exchange, self.dispatch.boarding, DispatchMetrics(metrics), now_ms)
         self.backlog = Backlog(app.settings)
         self.dispatch.waker.webhooks_are_read = self._webhooks_are_read
         retention_ms = int(settings.kafka.ledger_days * 86_400_000)

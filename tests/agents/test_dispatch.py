@@ -424,7 +424,7 @@ async def test_rule_10_what_waits_behind_a_long_pause_is_parked_and_its_offset_a
     other = d.message("v@example.net")
     (batch,) = await d.give(other)
     assert not batch.done
-    d.dispatch.park_paused()
+    d.dispatch.boarding.park_paused()
     await d.settled()
     assert batch.done
     row = d.row(other)

@@ -73,10 +73,10 @@ async def test_an_account_that_may_not_send_is_paused() -> None:
 
 async def test_the_accounts_own_rate_holds_even_where_none_is_configured() -> None:
     d: Desk = await desk()
-    d.dispatch.limit_rate("mailgun", 10)
+    d.dispatch.boarding.limit_rate("mailgun", 10)
     await d.give(*(d.message(f"u{n}@example.net", content_hash=f"c{n}") for n in range(30)))
     assert len(d.requests) == 0
     d.clock.advance(1)
-    d.dispatch._gates["mailgun"].pump()
+    d.dispatch.boarding._gates["mailgun"].pump()
     await d.settled()
     assert len(d.requests) == 10

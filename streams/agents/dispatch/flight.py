@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from streams.agents.ports import BatchPort
 from streams.core.ledger import AttemptRow, LedgerState
-from streams.core.message import Content, Message, RecordRef
+from streams.core.message import Message, RecordRef
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +21,6 @@ class Flight:
     source: RecordRef
     batch: BatchPort | None
     row: AttemptRow | None = None
-    content: Content | None = None
     generation: int = 0
     """Of the consumer group when the flight began; rows are written only within it."""
     cancelled_by: str = ""

@@ -72,10 +72,10 @@ class Orders:
 
     def _cancel_waiting(self, flight: Flight, command: Cancel) -> bool:
         """Cancel what stands in line; what is in a call already cannot be called back."""
-        taken = self._desk.withdraw(flight)
+        taken = self._desk.boarding.withdraw(flight)
         if taken:
             flight.cancelled_by = command.actor
-            self._desk.board(flight)
+            self._desk.boarding.board(flight)
         return taken
 
     async def _cancel(self, command: Cancel, row: AttemptRow | None, batch: BatchPort) -> None:

@@ -71,7 +71,7 @@ class Waker:
         desk = self._desk
         woken = desk.schedule.due(desk.clock(), _AT_ONCE)
         await asyncio.gather(*(self._wake(partition, message_id) for partition, message_id in woken))
-        desk.flush()
+        desk.boarding.send_off()
         return len(woken)
 
     async def _wake(self, partition: int, message_id: str) -> None:
@@ -97,7 +97,7 @@ class Waker:
             return
         flight = Flight(message, partition, row.source, None, row=row)
         desk.take_off(flight)
-        desk.board(flight)
+        desk.boarding.board(flight)
 
     # ------------------------------------------------------------------ what an older owner left
 

@@ -1,0 +1,80 @@
+"""Taking a record in once: new messages stand in line, repeats are told apart from redeliveries and conflicts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streams.agents.dispatch.flight import Flight
+from streams.agents.ports import BatchPort, RecordPort
+from streams.core.ledger import AttemptRow, LedgerState
+from streams.core.message import Message, RecordRef
+from streams.topics import DEAD_LETTERS
+
+if TYPE_CHECKING:
+    from streams.agents.dispatch.agent import Dispatch
+
+
+class Admission:
+    """Works on the desk of a :class:`Dispatch`; check and reserve, without an await between."""
+
+    def __init__(self, desk: Dispatch) -> None:
+        self._desk = desk
+
+    def admit(self, message: Message, batch: BatchPort, source: RecordRef) -> None:
+        """Take a message in once: new ones stand in line, repeats are told apart from redeliveries and conflicts."""
+        message_id = message.message_id
+        if message_id in self._desk.busy:
+            self._meet_busy(message, batch, source)
+            return
+        row = self._desk.book.row(batch.partition, message_id)
+        if row is not None and not (row.state is LedgerState.CANCELLED and row.source is None):
+            self._meet_row(message, row, batch, source)
+            return
+        flight = Flight(message, batch.partition, source, batch, row=row)
+        if row is not None:
+            flight.cancelled_by = (row.reason.detail if row.reason else "") or "cancelled before it arrived"
+        self._desk.take_off(flight)
+        self._desk.observer.requests(message.stream.value, "accepted", 1)
+        self._desk.boarding.board(flight)
+
+    def _meet_busy(self, message: Message, batch: BatchPort, source: RecordRef) -> None:
+        flight = self._desk.busy[message.message_id]
+        if flight is None:  # a command is at work: look again when it has finished
+            self._desk.after(message.message_id, lambda: self.admit(message, batch, source))
+        elif flight.message.fingerprint == message.fingerprint:
+            self._repeat(message, batch)
+        else:
+            self._conflict(message, batch)
+
+    def _meet_row(self, message: Message, row: AttemptRow, batch: BatchPort, source: RecordRef) -> None:
+        if row.source == source:  # a redelivery of the record that made the row: it may owe its receipt
+            ticket = self._desk.book.tell(batch.partition, message, row)
+            if ticket is None:
+                batch.release()
+            else:
+                ticket.add_done_callback(lambda _: batch.release())
+        elif row.fingerprint == message.fingerprint:
+            self._repeat(message, batch)
+        else:
+            self._conflict(message, batch)
+
+    def _repeat(self, message: Message, batch: BatchPort) -> None:
+        self._desk.observer.requests(message.stream.value, "duplicate", 1)
+        batch.release()
+
+    def _conflict(self, message: Message, batch: BatchPort) -> None:
+        self._desk.observer.requests(message.stream.value, "conflict", 1)
+        ticket = self._desk.book.conflict(batch.partition, message, self._desk.clock())
+        ticket.add_done_callback(lambda _: batch.release())
+
+    def dead_letter(self, batch: BatchPort, record: RecordPort, detail: str) -> None:
+        self._desk.observer.dead_letter(batch.topic, "malformed")
+        headers = [
+            ("dlq.topic", batch.topic.encode()),
+            ("dlq.partition", str(batch.partition).encode()),
+            ("dlq.offset", str(record.offset).encode()),
+            ("dlq.reason", b"malformed"),
+            ("dlq.detail", detail.encode()),
+        ]
+        topic = self._desk.config.topics.name(DEAD_LETTERS)
+        self._desk.app.emit(topic, 0, record.key, record.value, headers).add_done_callback(lambda _: batch.release())
