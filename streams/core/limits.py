@@ -33,7 +33,7 @@ class TokenBucket:
         if not self.rate:
             return 1 << 30
         self._refill(now_ms)
-        return int(self._tokens)
+        return max(0, int(self._tokens))  # none in debt
 
     def take(self, count: int, now_ms: int) -> float:
         """Take ``count`` tokens and answer 0, or take none and answer the seconds until there are enough.

@@ -121,7 +121,7 @@ async def test_rule_12_of_two_first_starts_the_one_that_was_overruled_ends(
     """Both find nothing; the other one writes last."""
     import streams.deployment
 
-    write = streams.deployment._write  # noqa: SLF001
+    write = streams.deployment._write
 
     async def overruled(settings: Any, ours: Frozen) -> None:
         await write(settings, ours)
