@@ -283,8 +283,10 @@ class _Run:
         refused = request.refused
         self.counts.messages[request.stream] += len(parts)
         self.counts.duplicates[request.stream] += mentions_of(request) - len(parts)
-        for recipient in refused:
-            self._tell(known_of(request), (recipient.email,), recipient.reason)
+        if refused:
+            sent = frozenset(part[0] for part in parts)  # "Ann@x" is sent to: of " ann@x" its sender hears nothing
+            for recipient in refused:
+                self._tell(known_of(request), (recipient.email,), recipient.reason, but=sent)
         topic, partitions, emit = config.topics.outbound(request.stream), config.partitions, self.unit.emit
         pack_part = self._packer(item, parts)
         for part in parts:
@@ -327,9 +329,13 @@ class _Run:
         if known is not None:
             self._tell(known, known.emails, invalid.reason)
 
-    def _tell(self, known: Known, emails: tuple[str, ...], reason: Reason) -> None:
+    def _tell(
+        self, known: Known, emails: tuple[str, ...], reason: Reason, *, but: frozenset[str] = frozenset()
+    ) -> None:
         self.counts.refused[known.facts.stream] += len(emails)
         for receipt in refusals(known, emails, reason, self._now_ms, self._config.secret):
+            if receipt.message_id in but:
+                continue
             partition = ids.partition_of(receipt.message_id, self._config.partitions)
             self.unit.emit(self._receipts_topic, partition, receipt.message_id.encode(), pack(receipt))
 

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from hashlib import blake2b
 from zlib import crc32
@@ -19,6 +20,8 @@ from zlib import crc32
 NORMALISER_VERSION = 1
 """Version of :func:`normalise_address`; stored with the topics and compared at start."""
 
+_escaped = re.compile(r"\\(.)")
+_dot_atom = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*").fullmatch  # RFC 5322
 _KEY_CHARS = 20  # 100 bits in base32
 _SEPARATOR = "\x1f"
 
@@ -27,7 +30,8 @@ def normalise_address(address: str) -> str:
     """The form of an address under which two spellings are one mailbox.
 
     Case is folded in both parts (no large mailbox host distinguishes it, and Mailgun drops case duplicates), the domain
-    becomes its A-label. Sub-addressing (``user+tag``) stays: it is a different address to the sender.
+    becomes its A-label. Quotes that are not needed go (RFC 5321 §4.1.2: ``"ann"`` and ``ann`` are one mailbox), or they
+    would be a way around a suppression. Sub-addressing (``user+tag``) stays: it is a different address to the sender.
     """
     local, at, domain = address.strip().rpartition("@")
     if not at:
@@ -36,7 +40,14 @@ def normalise_address(address: str) -> str:
     if not domain.isascii():
         with suppress(UnicodeError):  # validation refuses it elsewhere; identity still needs a stable text
             domain = domain.encode("idna").decode("ascii")
+    if local[:1] == '"':
+        local = _unquoted(local)
     return f"{local.lower()}@{domain}"
+
+
+def _unquoted(local: str) -> str:
+    bare = _escaped.sub(r"\1", local[1:-1])
+    return bare if _dot_atom(bare) else f'"{bare}"'
 
 
 def recipient_key(tenant: str, address: str, secret: bytes = b"") -> str:

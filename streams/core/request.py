@@ -105,6 +105,12 @@ MAX_RECIPIENTS = 1000
 MAX_BYTES = 25 * 1024 * 1024
 """Bodies and inline attachments together; the largest message any provider takes."""
 _MAX_SUBJECT = 998
+_MAX_HEAD = 256 * 1024
+
+_end_of_head = re.compile(rb"\r?\n\r?\n").search
+_order_to_provider = re.compile(rb"(?:\A|[\r\n])(x-mailgun-|x-ses-)", re.IGNORECASE).search
+"""A header field that Mailgun or SES obeys: variables, tags, recipients. Such a variable could name the message of
+somebody else, whose state the events would then change."""
 
 _template_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}").fullmatch
 _list_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}").fullmatch
@@ -242,11 +248,14 @@ def _check_mime(request: SendRequest) -> None:
     for name in ("headers", "attachments", "reply_to", "list_id"):
         if getattr(request, name):
             raise Fault(name, "is not possible with mime, which is sent as it is")
-    head = request.mime[:65536].replace(b"\r\n", b"\n")
-    if b":" not in head.partition(b"\n")[0]:
+    end = _end_of_head(request.mime, 0, _MAX_HEAD)
+    head = request.mime[: end.start() if end else _MAX_HEAD]
+    if b":" not in head.replace(b"\r", b"\n").partition(b"\n")[0]:
         raise Fault("mime", "does not begin with a header field")
-    if b"\n\n" not in head and b"\n\n" not in request.mime.replace(b"\r\n", b"\n"):
-        raise Fault("mime", "has no empty line between header and body")
+    if end is None:
+        raise Fault("mime", f"has no empty line between header and body (in its first {_MAX_HEAD} bytes)")
+    if order := _order_to_provider(head):
+        raise Fault("mime", f"has a header {order[1].decode('ascii')}…, which only we may set")
 
 
 def _check_times(request: SendRequest) -> None:

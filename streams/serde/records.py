@@ -25,6 +25,7 @@ import fastavro
 import msgspec
 
 from streams.serde.schemas import SINGLE_OBJECT, Parsed, Schema, schema
+from streams.serde.weighing import TooMany, check_avro, check_json
 
 MAX_BYTES = 26_214_400
 """Largest value that is looked at; the topics' own limit."""
@@ -122,10 +123,13 @@ def _avro(target: Schema, writer: Parsed, value: bytes, start: int) -> Record | 
     source.seek(start)
     reader = None if writer is target.parsed else target.parsed
     try:
+        check_avro(writer, value, start)
         record: Any = fastavro.schemaless_reader(source, writer, reader)
         if source.tell() != len(value):
             return Undecodable("malformed", f"{len(value) - source.tell()} bytes after the end of the record")
         return _from_avro(target.name, record)
+    except TooMany as exc:
+        return Undecodable("too_large", str(exc))
     except Exception as exc:  # noqa: BLE001 - foreign bytes: whatever the reader meets makes a dead letter
         return Undecodable("malformed", f"{type(exc).__name__}: {exc}"[:300])
 
@@ -177,7 +181,10 @@ def _closed(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(name: str, value: bytes) -> Record | Undecodable:
     try:
+        check_json(value)
         record: Record = msgspec.to_builtins(_json_decoder(name)(value), builtin_types=(bytes, datetime))
+    except TooMany as exc:
+        return Undecodable("too_large", str(exc))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError) as exc:
         return Undecodable("malformed", (str(exc) or type(exc).__name__)[:300])
     for field in timestamps(name):
