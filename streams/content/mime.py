@@ -29,7 +29,8 @@ RESERVED_HEADERS = frozenset(
         *("dkim-signature", "received", "return-path", "x-ses-configuration-set", "x-ses-message-tags"),
     )
 )
-"""Names (lower case) that ``SendRequest.headers`` may not set; ``x-mailgun-*`` may not be set either."""
+"""Names (lower case) that ``SendRequest.headers`` may not set. What a provider obeys (``x-mailgun-*``, ``x-ses-*``) may
+not be set either."""
 
 _LINE = 76
 _CRLF = "\r\n"
@@ -38,7 +39,7 @@ _CRLF = "\r\n"
 def is_header_allowed(name: str) -> bool:
     """Whether the sender may set a header of this name (RFC 5322 §2.2 and :data:`RESERVED_HEADERS`)."""
     lower = name.lower()
-    return bool(_HEADER_NAME.fullmatch(name)) and lower not in RESERVED_HEADERS and not lower.startswith("x-mailgun-")
+    return bool(_HEADER_NAME.fullmatch(name)) and lower not in RESERVED_HEADERS and not lower.startswith(_ORDERS)
 
 
 def one_line(text: str) -> str:
@@ -182,6 +183,7 @@ def _encoded(text: str, indent: int) -> str:
     return Header(text, "utf-8", maxlinelen=_LINE - indent if indent < _LINE - 30 else _LINE).encode(linesep=_CRLF)
 
 
+_ORDERS = ("x-mailgun-", "x-ses-")
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,126}")
 _CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
