@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 
 from streams.content.render import RenderFailure, compile_content, render_one
 from streams.core.message import Content, Mailbox, Message, Stream, Template
@@ -141,7 +142,8 @@ def main(names: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
     for name in names:
         said, seconds = attack(ATTACKS[name])
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        status = Path("/proc/self/status").read_text()  # ru_maxrss would count what our parent had before exec
+        peak_mb = int(status.partition("VmHWM:")[2].split()[0]) // 1024
         sys.stdout.write(json.dumps({"name": name, "said": said, "seconds": seconds, "peak_mb": peak_mb}) + "\n")
         sys.stdout.flush()
 
