@@ -46,7 +46,7 @@ from streams.settings import Settings, aiokafka_options
 from streams.tables import ATTEMPTS, BREAKER_WINDOWS, MESSAGES, PROVIDER_IDS, SUPPRESSIONS, TABLES, TOKENS
 from streams.topics import AUDIT_LOG, BREAKERS, CONTENTS, CONTROLS, DELIVERY_EVENTS, LOOKUPS, TEMPLATES, TENANTS
 
-_SWEEP_S = 2.0
+_SWEEP_S = 10.0
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Mapping
 
@@ -21,4 +22,7 @@ def run_worker(settings: Settings, env: Mapping[str, str] | None = None) -> int:
     app = create_app(settings, env)
     app.status.bind()
     asyncio.run(app.create_topics())
+    gc.collect()
+    gc.freeze()  # what the program consists of need not be walked again and again
+    gc.set_threshold(20_000, 50, 100)  # records make many objects and hardly any cycles
     return run(app)

@@ -55,6 +55,7 @@ class EngineProducer(driver.Producer):
     """Faust's producer with `emit`."""
 
     app: EngineApp
+    mundane_level = "debug"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,7 +107,8 @@ class EngineProducer(driver.Producer):
         """
         size = (len(key) if key is not None else 0) + (len(value) if value is not None else 0)
         if headers:
-            size += sum(len(name) + len(data) + _HEADER_OVERHEAD_BYTES for name, data in headers)
+            for name, data in headers:
+                size += len(name) + len(data) + _HEADER_OVERHEAD_BYTES
         if size > self._max_record:
             raise RecordTooLarge(topic, size, self._max_record)
         batch = self._open.get((topic, partition))
