@@ -75,9 +75,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     kafka = settings.kafka
     safety = {"min.insync.replicas": str(kafka.min_insync_replicas)} if kafka.profile is Profile.KAFKA else {}
     return [
-        TopicSpec(
-            spec.name, kafka.partitions if spec.keyed else 1, kafka.replication_factor, {**spec.config, **safety}
-        )
+        TopicSpec(spec.name, kafka.partitions if spec.keyed else 1, kafka.replication_factor, {**spec.config, **safety})
         for spec in topics_of(settings).specs()
     ]
 

@@ -6,6 +6,7 @@ their tables are restored, and delivery has begun (which is also so for a worker
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from aiohttp import hdrs, web
 
 from streams.metrics import Metrics, exposition
 from streams.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
 
 
 class PortTaken(RuntimeError):
@@ -69,6 +72,7 @@ class StatusServer:
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None))
         await self._runner.setup()
         await web.SockSite(self._runner, self._bound).start()
+        log.info("/metrics and /health at http://%s:%d", *self._bound.getsockname()[:2])
 
     async def stop(self) -> None:
         """Close the port. Safe to call twice."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,13 @@ import click
 
 from streams.cli.context import Invocation, json_option, print_json, say
 from streams.cli.failure import FAILED, Failure, UsageFailure
+from streams.cli.logs import log_to_stderr
 
 
 @click.command()
-@click.option("-n", "--messages", type=click.IntRange(min=40), default=2000, show_default=True)
+@click.option(
+    "-n", "--messages", type=click.IntRange(min=40), default=2000, show_default=True, help="How many to send."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same mix.")
 @click.option("--bootstrap", metavar="HOST:PORT", help="Use this Kafka instead of the embedded broker.")
 @click.option("--keep", is_flag=True, help="Keep the working directory (kept anyway after a failure).")
@@ -42,7 +43,7 @@ def worker(invocation: Invocation) -> int:
     """
     settings = invocation.settings
     _ = invocation.kafka.admin  # a clear sentence before anything starts
-    _log_to_stderr()
+    log_to_stderr(invocation.environment)
     from streams.worker import run_worker
 
     return run_worker(settings, invocation.environment)
@@ -57,7 +58,7 @@ def ingress(invocation: Invocation) -> int:
 
     build_adapters(settings, invocation.environment)  # wrong options are told before a port is bound
     _ = invocation.kafka.admin
-    _log_to_stderr()
+    log_to_stderr(invocation.environment)
     from streams.ingress import serve
     from streams.providers._http import HttpExchange
 
@@ -65,13 +66,25 @@ def ingress(invocation: Invocation) -> int:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8070, show_default=True, help="0 takes a free one.")
-@click.option("--webhooks", metavar="URL", help="Base address of the ingress' webhooks: URL/mailgun and URL/ses.")
-@click.option("--data", type=click.Path(file_okay=False), default="sandbox-data", show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--latency-ms", type=click.FloatRange(min=0), default=0.0, help="Of each provider answer.")
-@click.option("--event-delay", type=click.FloatRange(min=0), default=0.2, show_default=True, help="Seconds per event.")
+@click.option(
+    "--webhooks",
+    metavar="URL",
+    help="Where to post events, e.g. http://127.0.0.1:8080/webhooks (/mailgun and /ses are added).",
+)
+@click.option(
+    "--data", type=click.Path(file_okay=False), default="sandbox-data", show_default=True, help="Where the ledger goes."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed draws the same fates.")
+@click.option("--latency-ms", type=click.FloatRange(min=0), default=0.0, help="Mean time of a provider's answer.")
+@click.option(
+    "--event-delay",
+    type=click.FloatRange(min=0),
+    default=0.2,
+    show_default=True,
+    help="Seconds between the events of a message.",
+)
 @click.option("--repeat", type=click.FloatRange(0, 1), default=0.0, help="Share of webhooks that are posted twice.")
 @json_option
 def sandbox(
@@ -173,11 +186,3 @@ def _optional(module: str, attribute: str) -> Any:
         if exc.name is None or not module.startswith(exc.name):
             raise
         raise UsageFailure(f"{module} is not installed here") from exc
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=os.environ.get("STREAMS_LOG", "INFO").upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )

@@ -60,6 +60,7 @@ _logger = logging.getLogger(__name__)
 class EngineApp(faust.App):
     """One worker. `failure` is the reason why the process is ending, or None."""
 
+    mundane_level = "debug"  # "Starting..." of each part of Faust is no news
     producer: EngineProducer
     consumer: EngineConsumer
     tables: EngineTableManager
@@ -287,11 +288,11 @@ class EngineApp(faust.App):
                 async with asyncio.timeout(self.settings.revoke_deadline_s):
                     await self.producer.flush()
             except TimeoutError:
-                self.log.warning("Not everything was acknowledged in time; the work will be done again")
+                _logger.warning("Not everything was acknowledged in time; the work will be done again")
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         if self.should_stop and isinstance(exc, PartitionLost):
-            self.log.info("Agent %s was stopped in the middle of a batch; it will be redelivered", agent.name)
+            _logger.info("Agent %s was stopped in the middle of a batch; it will be redelivered", agent.name)
             return
         self.fail(f"agent {agent.name} raised {exc!r}; its batch is undone", exc)
 

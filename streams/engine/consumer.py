@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,10 +40,12 @@ _POLL_S = 1.0
 _PARTIAL_POLL_S = 0.02
 """While a partition is full its neighbours are polled briefly, so that it is taken up again at once."""
 _STOP_DEADLINE_SHARE = 0.8
+_logger = logging.getLogger(__name__)
 
 
 class EngineConsumer(driver.Consumer):
     app: EngineApp
+    mundane_level = "debug"
     _thread: EngineConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -238,10 +241,10 @@ class EngineConsumer(driver.Consumer):
         try:
             await self._committing
         except (CommitFailedError, IllegalStateError) as exc:
-            self.log.info("Not committed, the partitions are being taken away: %s", exc)
+            _logger.info("Not committed, the partitions are being taken away: %s", exc)
             return False
         except (KafkaError, ConsumerNotStarted) as exc:
-            self.log.warning("Not committed, will be tried again: %r", exc)
+            _logger.warning("Not committed, will be tried again: %r", exc)
             return False
         except asyncio.CancelledError:
             if self._committing.cancelled():
@@ -262,7 +265,7 @@ class EngineConsumer(driver.Consumer):
         while self._in_flight and self.app.failure is None:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                self.log.warning("%s batches did not end in time; they will be redelivered", len(self._in_flight))
+                _logger.warning("%s batches did not end in time; they will be redelivered", len(self._in_flight))
                 break
             self._progress.clear()
             await self._wait_for(self._progress, left_s)
@@ -270,7 +273,7 @@ class EngineConsumer(driver.Consumer):
             async with asyncio.timeout(max(1.0, deadline_s - time.monotonic())):
                 await self.commit()
         except TimeoutError:
-            self.log.warning("The last offsets could not be committed in time; their records will be redelivered")
+            _logger.warning("The last offsets could not be committed in time; their records will be redelivered")
         except ProduceError:
             pass  # the process is ending already
         if stopping:

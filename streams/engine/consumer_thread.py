@@ -7,6 +7,7 @@ Calls into it go straight to its loop; Faust's method queue has two workers only
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _NEVER_MS = 2**31 - 1
 _LEAVE_TIMEOUT_S = 3.0
+_logger = logging.getLogger(__name__)
 
 
 class EngineConsumerThread(driver.AIOKafkaConsumerThread):
     app: EngineApp
+    mundane_level = "debug"
     heartbeat_s: float | None = None
     """When the last answered heartbeat (or join) was sent, monotonic; None before the first join."""
 
@@ -73,7 +76,7 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
                 await self._leave_first_generation()
                 await super().on_thread_stop()
         except TimeoutError:
-            self.log.warning("The group could not be left in time; it will notice by the session timeout")
+            _logger.warning("The group could not be left in time; it will notice by the session timeout")
 
     async def _leave_first_generation(self) -> None:
         """The driver takes generation 0 for none and would not leave; the embedded broker begins with it."""
@@ -82,7 +85,7 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
             try:
                 await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))
             except KafkaError as exc:
-                self.log.info("Leaving the group failed: %r", exc)
+                _logger.info("Leaving the group failed: %r", exc)
 
     def discard(self) -> None:
         """Close the loop of a thread that was never started."""

@@ -10,6 +10,8 @@ from faust.sensors.monitor import Monitor
 class NullMonitor(Monitor):
     """The per-event hooks do nothing; `stream_inbound_time` is fed once per batch by the consumer."""
 
+    mundane_level = "debug"
+
     def on_message_in(self, *args: Any, **kwargs: Any) -> None:
         pass
 

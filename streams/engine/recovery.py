@@ -8,6 +8,7 @@ one readable sequence, and is given up as soon as the next rebalance begins.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,11 +26,14 @@ from streams.engine.stores import PartitionStore
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
 
+_logger = logging.getLogger(__name__)
+
 
 class EngineRecovery(Recovery):
     """Replaces how Faust restores and resumes; keeps its part in the rebalance protocol."""
 
     app: EngineApp
+    mundane_level = "debug"
     _run: asyncio.Task[None] | None = None
 
     @Service.task
@@ -93,7 +97,7 @@ class EngineRecovery(Recovery):
         app.on_rebalance_end()
         app.observer.on_rebalance(generation, sources)
         self.completed.set()
-        self.log.info("Ready: generation %s, %s partitions", generation, len(sources))
+        _logger.info("Ready: %s partitions, generation %s", len(sources), generation)
 
     async def _restore_tables(self, changelogs: set[TP]) -> None:
         stores: dict[TopicPartition, PartitionStore] = {}
@@ -108,7 +112,7 @@ class EngineRecovery(Recovery):
             seconds = time.monotonic() - began_s
             for table in tables:
                 self.app.observer.on_restore(table.name, entries.get(table.changelog, 0), seconds)
-            self.log.info("Restored %s records in %.2f s", sum(entries.values()), seconds)
+            _logger.info("Restored %s records in %.2f s", sum(entries.values()), seconds)
         for table in tables:
             table.ready()
 
@@ -143,7 +147,7 @@ class EngineRecovery(Recovery):
         ends = await consumer.end_offsets(known) if known else {}
         for tp in known:
             if (stores[tp].next_offset or 0) > ends[tp]:
-                self.log.warning(
+                _logger.warning(
                     "%s[%s] ends at %s, the local rows at %s: restoring from the beginning",
                     tp.topic, tp.partition, ends[tp], stores[tp].next_offset,
                 )  # fmt: skip
@@ -154,6 +158,7 @@ class EngineTableManager(TableManager):
     """Starts without Faust's pause of a second, and brings our recovery."""
 
     app: EngineApp
+    mundane_level = "debug"
 
     @property
     def recovery(self) -> EngineRecovery:

@@ -59,6 +59,8 @@ async def _end(app: EngineApp, start: asyncio.Task[None]) -> int:
     finally:
         app.disarm()
         guard.cancel()
+    if app.failure is None:
+        _logger.info("Stopped")
     return 0 if app.failure is None else 1
 
 

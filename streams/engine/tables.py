@@ -96,6 +96,8 @@ class TablePartition:
 class EngineTable(faust.Table[bytes, bytes]):
     """Faust's side of a table: name, changelog topic, assignment. It holds no rows."""
 
+    mundane_level = "debug"
+
     async def on_start(self) -> None:
         """Nothing: the rows are not a service, and topics are created before the start."""
 

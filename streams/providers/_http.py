@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from types import TracebackType
 from typing import Self
@@ -129,6 +130,9 @@ class HttpExchange:
         return b"".join(chunks)
 
     def _open(self) -> httpx.AsyncClient:
+        logger = logging.getLogger("httpx")
+        if logger.level == logging.NOTSET:  # it tells the whole URL of each call, addresses too
+            logger.setLevel(logging.WARNING)
         self._client = httpx.AsyncClient(
             transport=AiohttpTransport(verify=self._verify, limits=self._limits),
             headers={"accept": "*/*", "accept-encoding": "identity", "user-agent": "streams-mail"},

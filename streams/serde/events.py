@@ -201,7 +201,7 @@ def _time(ms: int) -> str:
     return _LOW[low] + _high(ms >> 13) if ms >= _TABLE_MS else _varint(ms)
 
 
-_LOW = tuple(chr(n & 0x7F | 0x80) + chr(n >> 7 | 0x80) for n in range(0, 0x4000))
+_LOW = tuple(chr(n & 0x7F | 0x80) + chr(n >> 7 | 0x80) for n in range(0x4000))
 _TABLE_MS = 1 << 13  # from here on a time has more than two bytes
 
 
@@ -216,9 +216,7 @@ def _high(left: int) -> str:
 
 
 def _reason(reason: Reason) -> str:
-    return (
-        _SOME + _WORDS[reason.kind] + _string(reason.code) + _string(reason.enhanced_code) + _string(reason.detail)
-    )
+    return _SOME + _WORDS[reason.kind] + _string(reason.code) + _string(reason.enhanced_code) + _string(reason.detail)
 
 
 @lru_cache(maxsize=1024)

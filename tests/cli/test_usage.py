@@ -114,3 +114,11 @@ def test_the_embedded_broker_on_a_taken_port_is_told_in_one_line(run_process: St
     ran = run_process("broker", "--port", embedded_kafka.rpartition(":")[2])
     assert ran.code == 1
     assert "already in use" in ran.complaint
+
+
+def test_the_log_level_is_one_that_exists(run_streams: Streams, embedded_kafka: str) -> None:
+    ran = run_streams("worker", env={"STREAMS_KAFKA_BOOTSTRAP": embedded_kafka, "STREAMS_LOG": "loud"})
+    assert (ran.code, ran.err) == (
+        2,
+        "streams: STREAMS_LOG=loud is no level; take one of DEBUG, INFO, WARNING, ERROR, CRITICAL\n",
+    )

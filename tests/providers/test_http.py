@@ -75,6 +75,13 @@ async def test_connections_are_reused() -> None:
     assert len(peers) == 1
 
 
+async def test_calls_leave_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        async with serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")) as url:
+            await post(f"{url}?recipient=ann@example.net")
+    assert [line for line in caplog.records if line.name.startswith("http")] == []
+
+
 async def test_redirects_are_answers_not_orders() -> None:
     async with serving(answering(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n")) as url:
         answer = await post(url)
