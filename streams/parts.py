@@ -57,7 +57,7 @@ def now_ms() -> int:
 
 
 class Parts:
-    """The agents of one worker and what they need: `intake`, `dispatch`, `track`, `normalise`, `lookups`, `breakers`."""
+    """The agents of one worker (`intake`, `dispatch`, `track`, `normalise`, `lookups`, `breakers`) and their needs."""
 
     def __init__(
         self, app: EngineApp, settings: Settings, metrics: Metrics, env: Mapping[str, str] | None = None
