@@ -107,6 +107,8 @@ def test_rule_19_who_loses_every_partition_has_no_rate_without_limit() -> None:
     lane.gate.reshare(0.0)
     for n in range(100):
         lane.add(f"u{n}")
+    lane.gate.pump()
+    assert lane.gone == []
     lane.gate.reshare(0.25)
     assert len(lane.within(1)) <= 3
 
