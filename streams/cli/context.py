@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 import click
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from streams.serde.registry import SchemaRegistry
     from streams.settings import Settings
     from streams.topics import Topics
+
+_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # Unicode categories of control, direction and line end
+_in_json = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]").sub  # JSON itself escapes the others
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -109,9 +114,20 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def printable(text: str, *, lines: bool = True) -> str:
+    """A text for a terminal: what it would obey rather than show becomes ``�`` (bounce texts are written by strangers).
+
+    ``lines`` keeps line ends and tabs.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(c if category(c) not in _OBEYED or c in kept else "\ufffd" for c in text)
+
+
 def say(text: str) -> None:
     """A remark for a person."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def print_json(value: Any) -> None:
@@ -123,7 +139,8 @@ def as_json(value: Any) -> str:
     """One line of JSON."""
     import msgspec
 
-    return msgspec.json.encode(value).decode()
+    text = msgspec.json.encode(value).decode()
+    return text if text.isascii() else _in_json(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
@@ -137,7 +154,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: st
         table.add_column(name, overflow="fold")
     count = 0
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell, lines=False)) for cell in row))
         count += 1
     if not count:
         say(empty)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.cli.context import Invocation, clock_text, json_option, print_json, say
+from streams.cli.context import Invocation, clock_text, json_option, print_json, printable, say
 from streams.cli.failure import UsageFailure
 from streams.cli.records import read_event, shown, since_text, type_of, why
 from streams.topics import DELIVERY_EVENTS
@@ -109,4 +109,4 @@ def _print(event: dict[str, Any], json_wanted: bool) -> None:
         f"{clock_text(event['occurred_at'])}  {event['type'].removeprefix('message.'):<12} {event['message_id']}  "
         f"{event['recipient']}  {event['provider'] or ''}  {why(event)}"
     )
-    sys.stdout.write(line.rstrip() + "\n")
+    sys.stdout.write(printable(line.rstrip(), lines=False) + "\n")

@@ -88,5 +88,6 @@ def _os_line(exc: OSError) -> str:
 
 
 def _say(line: str, code: int) -> int:
-    click.echo(f"streams: {' '.join(line.split())}", err=True)
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(line.split()))
+    click.echo(f"streams: {shown}", err=True)
     return code

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from streams.cli.context import Invocation, clock_text, json_option, print_json, print_table
+from streams.cli.context import Invocation, clock_text, json_option, print_json, print_table, printable
 from streams.cli.failure import Failure, UsageFailure
 from streams.cli.records import events_of, shown, since_text, why
 
@@ -62,7 +62,10 @@ def _print(identity: str, timeline: list[dict[str, Any]]) -> None:
     last = timeline[-1]
     click.echo(
         f"{identity}: {last['status']}\n"
-        f"to {last['recipient']}, tenant {last['tenant']}, key {last['idempotency_key']}, {last['stream']}"
+        + printable(
+            f"to {last['recipient']}, tenant {last['tenant']}, key {last['idempotency_key']}, {last['stream']}",
+            lines=False,
+        )
     )
     print_table(
         ("when", "what", "attempt", "provider", "why"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parseaddr
@@ -19,6 +20,7 @@ from typing import Any
 TEXT_LIMIT = 2000
 DETAIL_LIMIT = 300
 _LATEST_MS = 253_402_300_799_000  # the year 9999
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _EMPTY: Mapping[str, Any] = {}
 
 
@@ -65,11 +67,11 @@ def text(value: object, limit: int = TEXT_LIMIT) -> str:
 
 
 def detail(*values: object) -> str:
-    """The first non-empty of ``values`` on one line, short enough for an event."""
+    """The first non-empty of ``values`` on one line, short enough for an event, and nothing a terminal would obey."""
     for value in values:
         line = " ".join(text(value).split())
         if line:
-            return line[:DETAIL_LIMIT]
+            return line[:DETAIL_LIMIT] if line.isprintable() else _CONTROL.sub("\ufffd", line[:DETAIL_LIMIT])
     return ""
 
 
