@@ -10,7 +10,8 @@ ENV PATH=/opt/streams/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     STREAMS_CONFIG=/etc/streams/streams.toml
-RUN useradd --uid 10001 --create-home --home-dir /var/lib/streams --shell /usr/sbin/nologin streams
+RUN useradd --uid 10001 --create-home --home-dir /var/lib/streams --shell /usr/sbin/nologin streams \
+ && install --directory --owner streams --group streams /var/lib/sandbox
 COPY --from=packages /opt/streams /opt/streams
 COPY LICENSE /app/LICENSE
 COPY schemas /app/schemas

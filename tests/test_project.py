@@ -185,6 +185,16 @@ def test_the_configuration_of_the_containers_is_valid_and_its_secrets_are_given(
     assert set(settings.providers) == {"mailgun", "ses"}
 
 
+def test_whoever_judges_webhooks_sees_the_certificate_of_the_sandbox() -> None:
+    (home,) = [volume.split(":")[1] for volume in SERVICES["sandbox"]["volumes"]]
+    assert SERVICES["sandbox"]["command"][-2:] == ["--data", home]
+    ses = load_settings(ROOT / "compose/sandbox.toml", env={}).providers["ses"]
+    assert ses.options["pinned_certificates"] == f"{home}/certificates"
+    for name in ("worker", "ingress"):
+        assert f"sandbox-data:{home}:ro" in SERVICES[name]["volumes"]
+        assert SERVICES[name]["depends_on"]["sandbox"] == {"condition": "service_healthy", "required": False}
+
+
 def test_prometheus_scrapes_the_ports_that_the_services_open() -> None:
     scraped = yaml.safe_load((ROOT / "grafana/prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["dns_sd_configs"][0] for job in scraped}

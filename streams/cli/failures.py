@@ -97,7 +97,7 @@ def failures(invocation: Invocation, /, as_json: bool, **chosen: Any) -> None:
         "no message failed that fits",
     )
     if found:
-        say(f"{len(found)} messages; send one again with: streams retry MESSAGE")
+        say(f"{len(found)} message{'s' if len(found) != 1 else ''}; send one again with: streams retry ID")
 
 
 @click.command()

@@ -110,7 +110,7 @@ def _ses_account(name: str, adapter: Ses, answer: HttpResponse | NoResponse) -> 
         yield bad(f"{name} account", "the account is under review", advice)
     else:
         quota = adapter.read_quota(answer)
-        rate = f", {quota.max_send_rate:g} messages/s" if quota else ""
+        rate = f", {quota.max_send_rate:,.0f} messages/s" if quota else ""
         yield good(f"{name} account", f"in production{rate}")
 
 

@@ -268,6 +268,7 @@ class EngineApp(faust.App):
             await self.tables.recovery.give_up()
             await self.announce_lost()
         await super().on_stop()
+        self._ready = frozenset()
         self.repairs.cancel()
         for table in self.bytes_tables:
             table.close()

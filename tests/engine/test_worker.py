@@ -486,3 +486,33 @@ async def test_a_background_task_that_raises_ends_the_worker(
     finally:
         await stop(app)
     assert "in a timer" in (app.failure or "")
+
+
+async def test_what_looks_at_owned_tables_until_the_very_end_finds_them_or_is_told_they_are_gone(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source = f"{topic_prefix}in"
+    await create(kafka, source)
+    app = EngineApp(settings())
+    table = app.bytes_table("rows", 4)
+    looks = 0
+
+    @app.agent(app.batch_topic(source))
+    async def idle(batches: Batches) -> None:
+        async for batch in batches:
+            batch.release()
+
+    async def look() -> None:
+        nonlocal looks
+        while True:
+            for partition in app.assigned_partitions():
+                looks += table.count(partition) + 1
+            await asyncio.sleep(0)
+
+    async with running(app):
+        looking = asyncio.create_task(look())
+        await until(lambda: looks > 0, "a look at a table")
+    await asyncio.sleep(0)
+    assert not looking.done(), looking.exception()
+    looking.cancel()
+    assert not any(app.owns(source, partition) for partition in range(4))
