@@ -80,14 +80,14 @@ async def test_rule_04_an_attempt_is_not_given_up_while_webhooks_lie_unread() ->
 
 
 async def test_rule_04_webhooks_are_read_when_their_offsets_are_committed(
-    embedded_kafka: str, topic_prefix: str
+    kafka: str, topic_prefix: str, request: pytest.FixtureRequest
 ) -> None:
     topic = Topics(topic_prefix).webhooks("ses")
-    await create(embedded_kafka, topic)
-    settings = settings_for(embedded_kafka, f"{topic_prefix}app", embedded=True)
+    await create(kafka, topic)
+    settings = settings_for(kafka, f"{topic_prefix}app", embedded=request.node.callspec.params["kafka"] == "embedded")
     async with _backlog(settings) as backlog:
         assert await backlog.is_worked_off(topic), "nothing has ever arrived"
-        await produce(embedded_kafka, topic, [(n, b"k", b"payload") for n in range(4)])
+        await produce(kafka, topic, [(n, b"k", b"payload") for n in range(4)])
         assert not await backlog.is_worked_off(topic, timeout_s=0.5)
         app = EngineApp(settings)
         held: list[Batch] = []

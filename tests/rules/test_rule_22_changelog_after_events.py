@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
+
 from streams.agents.track import Track, TrackConfig
 from streams.core.ids import partition_of
 from streams.core.receipt import ReceiptKind
@@ -46,14 +48,14 @@ class Slow(EngineApp):
 
 
 async def test_rule_22_events_then_changelog_then_offset_on_the_real_engine(
-    embedded_kafka: str, topic_prefix: str
+    kafka: str, topic_prefix: str, request: pytest.FixtureRequest
 ) -> None:
     """At each stop a crash would repeat the events under the same ids, and would lose none."""
     topics = Topics(topic_prefix)
     source, events = topics.name("receipts"), topics.name("delivery-events")
-    await create(embedded_kafka, source, events, topics.name("outbound"), topics.name("lookups"))
-    await create(embedded_kafka, topics.name("audit-log"), topics.name("dead-letters"), partitions=1)
-    app = Slow(settings_for(embedded_kafka, f"{topic_prefix}app", embedded=True))
+    await create(kafka, source, events, topics.name("outbound"), topics.name("lookups"))
+    await create(kafka, topics.name("audit-log"), topics.name("dead-letters"), partitions=1)
+    app = Slow(settings_for(kafka, f"{topic_prefix}app", embedded=request.node.callspec.params["kafka"] == "embedded"))
     messages, suppressions = (app.bytes_table(name, PARTITIONS) for name in ("messages", "suppressions"))
     track = Track(app, messages, suppressions, Unit, TrackConfig(topics, PARTITIONS), lambda: NOW_MS)
 
@@ -64,18 +66,18 @@ async def test_rule_22_events_then_changelog_then_offset_on_the_real_engine(
 
     app.held = {events, messages.changelog}
     records = [receipt(ReceiptKind.SENT, 1), receipt(ReceiptKind.DELIVERED, 1)]
-    await produce(embedded_kafka, source, [(HOME, MESSAGE_ID.encode(), pack(one)) for one in records])
+    await produce(kafka, source, [(HOME, MESSAGE_ID.encode(), pack(one)) for one in records])
 
     async def rows() -> int:
-        return len(await read(embedded_kafka, messages.changelog, settle_s=0.1))
+        return len(await read(kafka, messages.changelog, settle_s=0.1))
 
     async def offsets() -> dict[int, int]:
-        return await committed(embedded_kafka, app.settings.app_id, source)
+        return await committed(kafka, app.settings.app_id, source)
 
     async with running(app):
         await until(lambda: messages.owned() != () and messages.count(HOME) == 1, "the row is visible")
         await asyncio.sleep(3 * app.settings.commit_interval_s)  # what could go wrong has the time to
-        assert len(await read(embedded_kafka, events, settle_s=0.1)) == 3
+        assert len(await read(kafka, events, settle_s=0.1)) == 3
         assert (await rows(), await offsets()) == (0, {})
         await app.let_go(events)
 
