@@ -33,6 +33,7 @@ from streams.content.render import Renderer
 from streams.core.message import Message, RecordRef
 from streams.engine import Backlog, CompactedReader, EngineApp, EngineFailure, Unit
 from streams.metrics import (
+    BreakersMetrics,
     DispatchMetrics,
     IntakeMetrics,
     LookupsMetrics,
@@ -121,7 +122,14 @@ class Parts:
         self.lookups = Lookups(
             app, tables[PROVIDER_IDS], Unit, LookupsConfig(topics, partitions), now_ms, LookupsMetrics(metrics)
         )
-        self.breakers = Breakers(app, tables[BREAKER_WINDOWS], topics.name(BREAKERS), Unit, breaker_policy(settings))
+        self.breakers = Breakers(
+            app,
+            tables[BREAKER_WINDOWS],
+            topics.name(BREAKERS),
+            Unit,
+            breaker_policy(settings),
+            BreakersMetrics(metrics),
+        )
 
     # -- life
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -21,6 +22,18 @@ _write = packer(BreakerWindow)
 _read = unpacker(BreakerWindow)
 
 
+class BreakersObserver(Protocol):
+    """Metrics; called once per change."""
+
+    def breaker_changed(self, provider: str, to: str) -> None: ...
+
+
+class SilentBreakers:
+    """Tells nobody."""
+
+    def breaker_changed(self, provider: str, to: str) -> None: ...
+
+
 @dataclass(slots=True)
 class Breakers:
     """``topic`` is the compacted topic that every process reads; it has one partition."""
@@ -30,6 +43,7 @@ class Breakers:
     topic: str
     unit: UnitFactory
     policy: BreakerPolicy = field(default_factory=BreakerPolicy)
+    observer: BreakersObserver = field(default_factory=SilentBreakers)
 
     async def handle(self, batch: BatchPort) -> None:
         """Fold a run of sums; publish what changed, then keep the windows, then let the offset go."""
@@ -60,4 +74,6 @@ class Breakers:
 
     def _publish(self, unit: UnitPort, before: BreakerRecord, after: BreakerRecord) -> None:
         log.warning("breaker of %s: %s -> %s (%s)", after.provider, before.state.value, after.state.value, after.reason)
+        if after.state is not before.state:
+            self.observer.breaker_changed(after.provider, after.state.value)
         unit.emit(self.topic, 0, after.provider.encode(), msgspec.json.encode(after))

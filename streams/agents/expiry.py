@@ -46,6 +46,10 @@ class Expiry:
                 deleted.append(row)
         return deleted
 
+    def walking(self, partition: int) -> bool:
+        """A walk through the partition has begun and not come to its end."""
+        return partition in self._walks
+
     def forget(self, partition: int) -> None:
         """The partition is gone."""
         self._walks.pop(partition, None)

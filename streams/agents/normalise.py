@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,8 +40,11 @@ TOKEN_LIFE_MS = 26 * 3_600_000
 
 _DAY_MS = 24 * 3_600_000
 _MAX_ATTEMPT = 10_000
-_MAX_URL = 4_096
-_MAX_TEXT = 1_024
+_MAX_URL = 2_048
+_MAX_DETAIL = 1_024
+_MAX_TEXT = 512
+_MAX_ID = 256
+"""Bytes. Rows keep dozens of receipts whole until their message is known; together they stay far below a record."""
 _TOKEN_ROW = struct.Struct(">q16s")  # first seen (epoch ms), hash of the payload
 
 
@@ -57,7 +61,9 @@ class Reader(Protocol):
 
 @dataclass(slots=True)
 class NormaliseCounts:
-    """Sums over one batch, by provider; ``dead_letters`` by (topic, reason). ``age_s`` are (provider, event age)."""
+    """Sums over one batch, by provider; ``dead_letters`` by (topic, reason). ``age_s`` are (provider, event age);
+    ``seconds`` is the time that the batch took.
+    """
 
     payloads: int = 0
     receipts: Counter[str] = field(default_factory=Counter)
@@ -68,6 +74,7 @@ class NormaliseCounts:
     repeats: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[tuple[str, str]] = field(default_factory=Counter)
     age_s: list[tuple[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class NormaliseObserver(Protocol):
@@ -120,10 +127,12 @@ class Normalise:
 
     async def handle(self, batch: BatchPort) -> None:
         """Read a run of payloads; send their receipts home, then remember their tokens, then let the offset go."""
+        began_s = time.perf_counter()
         run = _Run(self, batch, self.unit(self.app, batch), self.clock())
         for record in batch.records:
             run.take(record)
         run.unit.finish()
+        run.counts.seconds = time.perf_counter() - began_s
         self.observer.batch(run.counts)
         await run.unit.room()
 
@@ -229,24 +238,32 @@ def _receipt(sighting: Sighting, reader: Reader, name: str, received_ms: int) ->
     A time that cannot be (none, or later than a day after it was told) becomes the time of receipt.
     """
     reason = sighting.reason
-    if reason is not None and len(reason.detail) > _MAX_TEXT:
-        reason = Reason(reason.kind, reason.code[:_MAX_TEXT], reason.enhanced_code, reason.detail[:_MAX_TEXT])
+    if reason is not None:
+        code, enhanced = _cut(reason.code, _MAX_ID), _cut(reason.enhanced_code, _MAX_ID)
+        reason = Reason(reason.kind, code, enhanced, _cut(reason.detail, _MAX_DETAIL))
     return Receipt(
         sighting.message_id if is_message_id(sighting.message_id) else "",
         sighting.kind,
-        f"{reader.type}/{sighting.sighting_id}"[:_MAX_TEXT],
+        _cut(f"{reader.type}/{sighting.sighting_id}", _MAX_ID),
         sighting.occurred_ms if 0 < sighting.occurred_ms <= received_ms + _DAY_MS else received_ms,
         sighting.attempt if 0 < sighting.attempt < _MAX_ATTEMPT else 0,
         name,
-        sighting.provider_message_id[:_MAX_TEXT],
+        _cut(sighting.provider_message_id, _MAX_TEXT),
         reason,
         sighting.bounce_type,
         sighting.suppress,
-        url=sighting.url[:_MAX_URL],
-        ip=sighting.ip[:_MAX_TEXT],
-        user_agent=sighting.user_agent[:_MAX_TEXT],
+        url=_cut(sighting.url, _MAX_URL),
+        ip=_cut(sighting.ip, _MAX_ID),
+        user_agent=_cut(sighting.user_agent, _MAX_TEXT),
         automated=sighting.automated,
     )
+
+
+def _cut(text: str, most: int) -> str:
+    """At most so many bytes of ``text``, without half a character at the end."""
+    if len(text) <= most // 4 or (len(text) <= most and text.isascii()):
+        return text
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
 def _received_ms(header: str, timestamp_ms: int) -> int:

@@ -12,6 +12,8 @@ Rules:
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,7 +27,7 @@ from streams.core.ids import partition_of_text
 from streams.core.lifecycle import Step, advance, expired
 from streams.core.message_state import MessageState
 from streams.core.receipt import Receipt, ReceiptKind
-from streams.core.suppression import Suppression, SuppressionChange, fold
+from streams.core.suppression import Suppression, SuppressionChange, SuppressionKind, fold
 from streams.failpoints import failpoint
 from streams.serde.configuration import encode_audit
 from streams.serde.events import encode_event, event_headers
@@ -65,6 +67,8 @@ class Track:
     observer: TrackObserver = field(default_factory=SilentTrack)
     _old_messages: Expiry = field(init=False)
     _old_suppressions: Expiry = field(init=False)
+    _counting: dict[int, Counter[str]] = field(default_factory=dict, init=False)
+    _in_force: dict[int, Counter[str]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._old_messages = Expiry(self.messages)
@@ -73,12 +77,14 @@ class Track:
     async def handle(self, batch: BatchPort) -> None:
         """Fold a run of receipts; publish what follows, then keep the states, then let the offset go."""
         failpoint("track.before_events")
+        began_s = time.perf_counter()
         run = _Run(self, batch, self.unit(self.app, batch), self.clock())
         for record in batch.records:
             run.take(record)
         failpoint("track.after_events")
         run.keep()
         run.unit.finish()
+        run.counts.seconds = time.perf_counter() - began_s
         self.observer.batch(run.counts)
         await run.unit.room()
 
@@ -90,10 +96,15 @@ class Track:
             state = _read_state(row)
             return isinstance(state, Malformed) or expired(state, now_ms, retention_ms)
 
+        in_force = self._counting.setdefault(partition, Counter())
+
         def old_suppression(_: bytes, row: bytes) -> bool:
             state = _read_suppression(row)
             if isinstance(state, Malformed):
                 return True
+            kind = state.blocks("bulk")
+            if kind is not None:
+                in_force[kind.value] += 1
             return not state.active() and now_ms - state.changed_ms() > retention_ms
 
         counts = TrackCounts()
@@ -102,6 +113,9 @@ class Track:
             if isinstance(state, MessageState) and state.facts is None:
                 counts.orphans.update(receipt.provider for receipt in state.early)
         self._old_suppressions.sweep(partition, old_suppression)
+        if not self._old_suppressions.walking(partition):  # every row has been seen
+            self._in_force[partition] = self._counting.pop(partition)
+            self._tell_suppressions()
         if counts.orphans:
             self.observer.batch(counts)
 
@@ -109,6 +123,15 @@ class Track:
         """The partition went to another worker."""
         self._old_messages.forget(partition)
         self._old_suppressions.forget(partition)
+        self._counting.pop(partition, None)
+        if self._in_force.pop(partition, None) is not None:
+            self._tell_suppressions()
+
+    def _tell_suppressions(self) -> None:
+        total: Counter[str] = Counter({kind.value: 0 for kind in SuppressionKind})
+        for of_partition in self._in_force.values():
+            total.update(of_partition)
+        self.observer.suppressions(total)
 
 
 class _Run:

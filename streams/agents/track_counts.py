@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,7 +25,8 @@ class TrackCounts:
 
     ``delivery_s`` are (provider, seconds from acceptance to delivery); ``ended`` counts statuses of messages that have
     just come to their end; ``orphans`` are events given up because no message
-    claimed them; ``tenant_events`` knows sent, delivered, bounced_hard and complained.
+    claimed them; ``tenant_events`` knows sent, delivered, bounced_hard and complained; ``seconds`` is the time that the
+    batch took.
     """
 
     receipts: int = 0
@@ -38,6 +40,7 @@ class TrackCounts:
     out_of_order: Counter[str] = field(default_factory=Counter)
     orphans: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
     suppressed: Counter[str] = field(default_factory=Counter)
     lifted: int = 0
     delivery_s: list[tuple[str, float]] = field(default_factory=list)
@@ -80,12 +83,14 @@ class TrackCounts:
 
 
 class TrackObserver(Protocol):
-    """Called once per batch, synchronously."""
+    """Called synchronously: ``batch`` once per batch; ``suppressions`` now and then: how many are in force here, by kind."""
 
     def batch(self, counts: TrackCounts) -> None: ...
+    def suppressions(self, in_force: Mapping[str, int]) -> None: ...
 
 
 class SilentTrack:
     """Tells nobody."""
 
     def batch(self, counts: TrackCounts) -> None: ...
+    def suppressions(self, in_force: Mapping[str, int]) -> None: ...

@@ -63,6 +63,7 @@ class DispatchMetrics:
     def call(self, provider: str, seconds: float, batch_size: int) -> None:
         self._metrics.provider_request_duration.at(provider).observe(seconds)
         self._metrics.provider_batch_size.at(provider).observe(batch_size)
+        self._metrics.stage_duration.at("send").observe(seconds)
 
     def in_flight(self, provider: str, calls: int) -> None:
         self._metrics.inflight_sends.at(provider).set(calls)
@@ -89,6 +90,16 @@ class DispatchMetrics:
     def scheduled(self, count: int, oldest_due_ms: int | None) -> None:
         self._metrics.scheduled_messages.at("retry").set(count)
         self._metrics.oldest_due.at("retry").set((oldest_due_ms or 0) / 1000)
+
+
+class BreakersMetrics:
+    """Listens to who decides about the breakers."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def breaker_changed(self, provider: str, to: str) -> None:
+        self._metrics.breaker_transitions.at(provider, to).inc()
 
 
 async def watch_event_loop(metrics: Metrics, interval_s: float = 1.0) -> None:

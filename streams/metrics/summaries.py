@@ -44,6 +44,8 @@ class TrackSums(Protocol):
     def dead_letters(self) -> Mapping[str, int]: ...
     @property
     def delivery_s(self) -> Iterable[tuple[str, float]]: ...
+    @property
+    def seconds(self) -> float: ...
 
 
 class NormaliseSums(Protocol):
@@ -61,6 +63,8 @@ class NormaliseSums(Protocol):
     def dead_letters(self) -> Mapping[Any, int]: ...
     @property
     def age_s(self) -> Iterable[tuple[str, float]]: ...
+    @property
+    def seconds(self) -> float: ...
 
 
 class LookupsSums(Protocol):
@@ -113,6 +117,11 @@ class TrackMetrics:
             metrics.dead_letters.at(_RECEIPTS, reason).inc(count)
         for provider, seconds in counts.delivery_s:
             metrics.delivery_latency.at(provider).observe(seconds)
+        metrics.stage_duration.at("track").observe(counts.seconds)
+
+    def suppressions(self, in_force: Mapping[str, int]) -> None:
+        for reason, count in in_force.items():
+            self._metrics.suppressions.at(reason).set(count)
 
 
 class NormaliseMetrics:
@@ -135,6 +144,7 @@ class NormaliseMetrics:
             metrics.dead_letters.at(topic, reason).inc(count)
         for provider, seconds in counts.age_s:
             metrics.webhook_event_age.at(provider).observe(seconds)
+        metrics.stage_duration.at("normalise").observe(counts.seconds)
 
 
 class LookupsMetrics:

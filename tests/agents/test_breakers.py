@@ -106,3 +106,18 @@ async def test_rule_14_a_redelivered_sum_publishes_nothing_again() -> None:
     for _ in range(2):
         await agent.handle(FakeBatch("provider-outcomes", 2, [record(pack(outcome), b"mailgun")]))
     assert len(engine.on("breakers")) == 1
+
+
+async def test_a_change_of_state_is_told_once() -> None:
+    told: list[tuple[str, str]] = []
+
+    class Listener:
+        def breaker_changed(self, provider: str, to: str) -> None:
+            told.append((provider, to))
+
+    engine = FakeEngine()
+    agent = Breakers(engine, engine.table("breaker_windows"), "breakers", FakeUnit, POLICY, Listener())
+    outcome = OutcomeSum("w1", 1, "mailgun", epoch=0, at_ms=NOW, failed=3, run_failed=3)
+    for _ in range(2):
+        await agent.handle(FakeBatch("provider-outcomes", 2, [record(pack(outcome), b"mailgun")]))
+    assert told == [("mailgun", "open")]

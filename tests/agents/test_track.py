@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,13 @@ read_state, read_suppression = unpacker(MessageState), unpacker(Suppression)
 class Listener:
     def __init__(self) -> None:
         self.heard: list[TrackCounts] = []
+        self.in_force: dict[str, int] = {}
 
     def batch(self, counts: TrackCounts) -> None:
         self.heard.append(counts)
+
+    def suppressions(self, in_force: Mapping[str, int]) -> None:
+        self.in_force = {kind: count for kind, count in in_force.items() if count}
 
 
 class Desk:
@@ -276,6 +281,22 @@ async def test_the_sweep_keeps_suppressions_in_force_and_forgets_lifted_ones() -
     )
     await desk.track.sweep(PARTITION, NOW_MS + 10_000)
     assert set(desk.suppressions.rows[PARTITION]) == {one.encode()}
+    assert desk.listener.in_force == {"manual": 1}
+
+
+async def test_suppressions_of_all_partitions_are_counted_until_a_partition_leaves() -> None:
+    desk = Desk()
+    row = packer(Suppression)(Suppression(((SuppressionKind.BOUNCE, 1), (SuppressionKind.COMPLAINT, 2))))
+    for partition in (1, 2):
+        for n in range(3_000):
+            desk.suppressions.put(partition, b"%d" % n, row)
+        await desk.track.sweep(partition, NOW_MS)
+    assert desk.listener.in_force == {}, "no walk has come to its end"
+    for partition in (1, 2):
+        await desk.track.sweep(partition, NOW_MS)
+    assert sum(desk.listener.in_force.values()) == 6_000
+    desk.track.lost(2)
+    assert sum(desk.listener.in_force.values()) == 3_000
 
 
 async def test_a_sweep_does_a_bounded_amount_of_work_per_call() -> None:

@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.agents.breakers import BreakersObserver
 from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.intake_counts import IntakeCounts, IntakeObserver
 from streams.agents.lookups import LookupsCounts, LookupsObserver
 from streams.agents.normalise import NormaliseCounts, NormaliseObserver
-from streams.agents.track_counts import TrackCounts
+from streams.agents.track_counts import TrackCounts, TrackObserver
 from streams.core.event import EventType, Status
 from streams.metrics import (
     CATALOGUE,
+    BreakersMetrics,
     DispatchMetrics,
     Distribution,
     EngineMetrics,
@@ -211,7 +213,12 @@ def test_agents_that_sum_up_batches_are_heard() -> None:
     track_counts.ended["bulk", Status.DELIVERED] += 5
     track_counts.tenant_events["shop", "delivered"] += 5
     track_counts.delivery_s.append(("ses", 3.0))
-    TrackMetrics(metrics).batch(track_counts)
+    track_counts.seconds = normalise_counts.seconds = 0.02
+    track: TrackObserver = TrackMetrics(metrics)
+    track.batch(track_counts)
+    track.suppressions({"bounce": 7})
+    breakers: BreakersObserver = BreakersMetrics(metrics)
+    breakers.breaker_changed("ses", "open")
     read = scraped(metrics)
     assert read["streams_requests_total", (("result", "invalid"), ("stream", "bulk"))] == 2
     assert read["streams_ingress_requests_total", (("provider", "mailgun"), ("result", "duplicate"))] == 3
@@ -220,6 +227,10 @@ def test_agents_that_sum_up_batches_are_heard() -> None:
     assert read["streams_delivery_events_total", (("provider", "ses"), ("type", "message.delivered"))] == 5
     assert read["streams_messages_terminal_total", (("result", "delivered"), ("stream", "bulk"))] == 5
     assert read["streams_tenant_events_total", (("tenant", "shop"), ("type", "delivered"))] == 5
+    assert read["streams_suppressions", (("reason", "bounce"),)] == 7
+    assert read["streams_breaker_transitions_total", (("provider", "ses"), ("to", "open"))] == 1
+    assert read["streams_stage_duration_seconds_sum", (("stage", "track"),)] == 0.02
+    assert read["streams_stage_duration_seconds_count", (("stage", "normalise"),)] == 1
 
 
 async def test_a_blocked_event_loop_shows_as_delay() -> None:
