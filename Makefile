@@ -37,7 +37,7 @@ test: venv ## run the tests that need no Kafka server (embedded broker)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
 test-kafka: venv ## run the tests on a real Apache Kafka, with faults
-	$(BIN)/python -m pytest -q -m kafka $(ARGS)
+	$(BIN)/python -m pytest -q -m kafka -n $(JOBS) --dist worksteal $(ARGS)
 
 bench: venv ## measure throughput and latency beside something simpler, e.g. ARGS="track --profile"
 	$(BIN)/streams bench $(ARGS)
