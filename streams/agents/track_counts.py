@@ -83,7 +83,7 @@ class TrackCounts:
 
 
 class TrackObserver(Protocol):
-    """Called synchronously: ``batch`` once per batch, ``suppressions`` now and then, with how many are in force by kind."""
+    """Called synchronously: ``batch`` once per batch, ``suppressions`` now and then, with those in force by kind."""
 
     def batch(self, counts: TrackCounts) -> None: ...
     def suppressions(self, in_force: Mapping[str, int]) -> None: ...
