@@ -10,6 +10,7 @@ from streams.core import ids
 from streams.core.event import Reason
 from streams.core.receipt import Facts, Receipt, ReceiptKind
 from streams.core.request import MAX_RECIPIENTS, SendRequest
+from streams.core.request_fields import is_name
 
 _MAX_ADDRESS = 320  # of what an event shows; whatever stood there
 _MAX_KEY = 255
@@ -32,9 +33,11 @@ def known_of(request: SendRequest) -> Known:
 
 
 def known_in(record: Mapping[str, Any], bulk: bool) -> Known | None:
-    """What an invalid record still says: None without an idempotency key or anybody it was meant for."""
+    """What an invalid record still says: None without an idempotency key or anybody it was meant for, and where the
+    tenant's name is none (of any length, and ids could be made with it that belong to others).
+    """
     key, tenant = record.get("idempotency_key"), record.get("tenant") or "default"
-    if not isinstance(key, str) or not key.strip() or len(key) > _MAX_KEY:
+    if not isinstance(key, str) or not key.strip() or len(key) > _MAX_KEY or not is_name(tenant):
         return None
     emails = tuple(_emails(record))[:MAX_RECIPIENTS]
     stream = "bulk" if bulk or record.get("stream") == "bulk" else "transactional"

@@ -21,7 +21,7 @@ _MAX_METADATA, _MAX_METADATA_KEY, _MAX_METADATA_VALUE = 32, 64, 1024
 _MAX_HEADERS, _MAX_ATTACHMENTS = 50, 50
 _LONG = 1 << 63
 
-_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
+is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 _media_type = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:;[\x20-\x7e]*)?").fullmatch
 _content_id = re.compile(r"[!-;=?-~]{1,200}").fullmatch
 
@@ -92,7 +92,7 @@ def matching(record: Mapping[str, Any], name: str, pattern: Any, what: str) -> s
 
 
 def named(record: Mapping[str, Any], name: str) -> str:
-    return matching(record, name, _name, "is no name (letters, digits, dots, hyphens and underscores, at most 64)")
+    return matching(record, name, is_name, "is no name (letters, digits, dots, hyphens and underscores, at most 64)")
 
 
 def one_of(record: Mapping[str, Any], name: str, choices: Any, default: Any) -> Any:

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -102,6 +103,7 @@ class Ingress:
         }
         self._draining = False
         self._readiness: tuple[float, str] = (0.0, "not asked yet")
+        self._asking: asyncio.Future[str] | None = None
         self._quiet_until = 0.0
 
     @property
@@ -251,7 +253,9 @@ class Ingress:
             return Response(status=NOT_NOW, text="shutting down\n")
         now = time.monotonic()
         if now - self._readiness[0] > _READY_CACHE_S or self._readiness[1]:
-            self._readiness = (now, await self._producer.ready())
+            if self._asking is None or self._asking.done():  # however many ask, Kafka is asked once at a time
+                self._asking = asyncio.ensure_future(self._producer.ready())
+            self._readiness = (now, await asyncio.shield(self._asking))
         why = self._readiness[1]
         return Response(status=NOT_NOW if why else 200, text=f"{why or 'ok'}\n")
 

@@ -103,8 +103,8 @@ def parse_envelope(body: bytes) -> Envelope | Refused:
         signed = "".join(f"{name}\n{fields[name]}\n" for name in names).encode("utf-8")
     except (Base64Error, ValueError):
         return Refused("malformed", "the signature is not base64 or the text is not Unicode")
-    if arn is None or not timestamp_ms:
-        return Refused("malformed", "TopicArn or Timestamp has a wrong shape")
+    if arn is None or not timestamp_ms or not _MESSAGE_ID.fullmatch(fields["MessageId"]):
+        return Refused("malformed", "TopicArn, Timestamp or MessageId has a wrong shape")
     return Envelope(
         type=kind,
         message_id=fields["MessageId"],
@@ -238,4 +238,5 @@ def _put(cache: dict[str, V], key: str, value: V, limit: int) -> None:
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
 _FILE = r"(?P<file>SimpleNotificationService-[0-9a-f]{8,64}\.pem)"
 _CERTIFICATE_URL = re.compile(rf"https://sns\.{_REGION}\.amazonaws\.com(?P<cn>\.cn)?(?::443)?/{_FILE}", re.ASCII)
+_MESSAGE_ID = re.compile(r"[0-9A-Za-z-]{1,100}")  # no line end: the string to sign tells fields apart by those alone
 _TOPIC_ARN = re.compile(rf"arn:aws(?:-cn|-us-gov)?:sns:{_REGION}:\d{{12}}:[A-Za-z0-9_-]{{1,256}}(?:\.fifo)?", re.ASCII)

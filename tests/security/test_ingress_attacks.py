@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
-from streams.providers.base import Provider
+from streams.agents.normalise import TOKEN_LIFE_MS
+from streams.providers._sns import parse_envelope
+from streams.providers.base import Provider, Refused
 from streams.providers.mailgun import Config as MailgunConfig
 from streams.providers.mailgun import create as mailgun
+from streams.providers.mailgun.config import MAX_WEBHOOK_AGE_S
+from streams.providers.mailgun.webhook import MAX_FUTURE_MS
 from streams.providers.ses import Config as SesConfig
 from streams.providers.ses import create as ses
 from tests.ingress.conftest import Client, Open, opened
@@ -216,3 +220,27 @@ async def test_an_event_full_of_tags_and_variables_is_stored_and_read_in_no_time
     assert time.thread_time() - began < 0.5
     (sighting,) = reading.sightings  # type: ignore[union-attr]
     assert len(repr(sighting)) < 2000
+
+
+async def test_a_crowd_that_asks_for_readiness_asks_kafka_once(opened: Open, unused_port: int) -> None:
+    """Each question to a broker that is away takes two seconds of a thread; certificates are fetched by such threads."""
+    async with opened(providers(), bootstrap=f"127.0.0.1:{unused_port}") as client:
+        began = time.monotonic()
+        answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(200)))
+        assert time.monotonic() - began < 8
+        assert {status for status, _ in answers} == {503}
+
+
+def test_a_token_is_remembered_longer_than_its_signature_is_good() -> None:
+    longest_ms = MAX_WEBHOOK_AGE_S * 1000 + MAX_FUTURE_MS
+    assert longest_ms < TOKEN_LIFE_MS
+    with pytest.raises(ValueError, match="max_webhook_age_s"):
+        MailgunConfig(domain="mg.example.com", api_key="k", max_webhook_age_s=MAX_WEBHOOK_AGE_S + 1)
+
+
+def test_no_field_of_an_sns_message_can_be_hidden_in_another() -> None:
+    """The string to sign has no quoting: a MessageId with line ends could swallow a Subject."""
+    body = json.loads(signed(notification(Subject="s", MessageId="1")))
+    body["MessageId"] = "1\nSubject\ns"
+    del body["Subject"]
+    assert isinstance(parse_envelope(json.dumps(body).encode()), Refused)

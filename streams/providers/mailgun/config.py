@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+MAX_WEBHOOK_AGE_S = 90_000
+"""Below the life of a remembered token (``agents.normalise``): an older one could be used again with another event."""
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 
@@ -50,3 +52,7 @@ class Config:
             raise ValueError(f"domain must be a domain name, not {self.domain!r}")
         if not _BASE_URL.fullmatch(self.base_url):
             raise ValueError(f"base_url must be a scheme and a host without a path, not {self.base_url!r}")
+        if not 0 < self.max_webhook_age_s <= MAX_WEBHOOK_AGE_S:
+            raise ValueError(
+                f"max_webhook_age_s must be between 1 and {MAX_WEBHOOK_AGE_S}: replays are known no longer"
+            )
