@@ -63,6 +63,8 @@ def _not_obeyed(settings: Settings) -> Iterator[str]:
     for tenant in settings.tenants.values():
         if tenant.accounts:
             yield f"[tenants.{tenant.name}] accounts"
+        if tenant.alert:
+            yield f"[tenants.{tenant.name}] alert"
 
 
 def topics_of(settings: Settings) -> Topics:

@@ -130,6 +130,7 @@ def test_a_provider_that_does_not_exist_is_named(tmp_path: Any) -> None:
         ('[staging]\nallow = ["@example.com"]', "[staging]"),
         ("[suppression]\nhard_bounces = false", "[suppression]"),
         ("[tracking]\nopens = true", "[tracking]"),
+        ('[tenants.a]\nalert = "ops@example.com"', "[tenants.a] alert"),
         (
             '[tenants.a]\naccounts = { mg = "own" }\n[providers.mg.accounts.own]\ndomain = "x.org"',
             "[tenants.a] accounts",

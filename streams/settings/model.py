@@ -165,7 +165,7 @@ class ProviderSettings:
     """One provider. Keys not listed here belong to its type, see there."""
 
     name: str = field(metadata={"hidden": True})
-    type: str = required("`mailgun`, `ses`, `smtp` or `directmail`.", "mailgun")
+    type: str = required("`mailgun` or `ses`.", "mailgun")
     enabled: bool = key(True, "Whether messages may be routed to it; its webhooks are taken anyway.")
     rate: float = key(
         0.0, "Messages per second for the whole fleet; 0 for no limit of ours (SES: its own limit is read).", least=0
@@ -211,9 +211,11 @@ class TenantSettings:
 
     name: str = field(metadata={"hidden": True})
     sender: str = key("", "Sender of requests that name none.", named="from", example="Shop <news@shop.example.com>")
-    accounts: Mapping[str, str] = key({}, "Its account per provider.", example='{ mailgun = "shop" }')
+    accounts: Mapping[str, str] = key(
+        {}, "Its account per provider. Not obeyed yet, and so refused at start.", example='{ mailgun = "shop" }'
+    )
     retry: str = key("", "Its retry policy; empty for `[dispatch] retry`.")
-    alert: str = key("", "Who gets a mail when its messages are given up.")
+    alert: str = key("", "Who gets a mail when its messages are given up. Not obeyed yet, and so refused at start.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,7 @@ class BreakerSettings:
 
 @dataclass(frozen=True, slots=True)
 class SuppressionSettings:
-    """Which facts make an address unusable for its tenant."""
+    """Which facts make an address unusable for its tenant. Only the defaults are obeyed yet, others refused."""
 
     hard_bounces: bool = key(True, "Suppress after a hard bounce.")
     complaints: bool = key(True, "Suppress after a complaint.")
@@ -270,14 +272,14 @@ class DispatchSettings:
     )
     heartbeat_max_age_s: float = key(10.0, "Without a heartbeat younger than this nothing is sent.", least=1, most=300)
     uncertain_grace_s: float = key(
-        3600.0, "How long an uncertain message waits for proof before that.", least=1, most=604_800
+        3600.0, "How long an uncertain message waits for proof before `on_uncertain` decides.", least=1, most=604_800
     )
     retry: str = key("cubed", "Retry policy of requests and tenants that name none.")
 
 
 @dataclass(frozen=True, slots=True)
 class StagingSettings:
-    """Keeps a test environment from mailing customers. Off while both keys are empty."""
+    """Keeps a test environment from mailing customers. Off while empty; not obeyed yet, and so refused at start."""
 
     allow: tuple[str, ...] = key((), "Addresses, and `@domain` entries, that may be mailed; others are suppressed.")
     redirect: str = key("", "Every other recipient's mail goes to this address instead.")
@@ -285,7 +287,7 @@ class StagingSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrackingSettings:
-    """Our own links for opens, clicks and unsubscription."""
+    """Our own links for opens, clicks and unsubscription. Not obeyed yet, and so refused at start."""
 
     public_url: str = key(
         "", "Where recipients reach the ingress; empty for no links of ours.", example="https://t.example.com"

@@ -1,6 +1,6 @@
-"""The reference page of the configuration, generated from the dataclasses: `make docs` writes it, a test compares it.
+"""The reference page of the configuration, generated from the dataclasses; a test compares.
 
-markdown({"mailgun": mailgun.Config, "ses": ses.Config})
+python -m streams.settings.reference >docs/configuration.md
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ line that names it, at start, with exit code 2; `streams doctor` looks for what 
 **Environment.** Every key can be overridden: `STREAMS_SECTION__KEY`, for instance `STREAMS_KAFKA__BOOTSTRAP` or
 `STREAMS_PROVIDERS__MAILGUN__RATE` (`-` in a name is written `_`). For sections with one name `STREAMS_SECTION_KEY`
 works too: `STREAMS_KAFKA_BOOTSTRAP`. Lists are given with commas or as JSON, tables as JSON.
+
+`STREAMS_LOG` is no key: the level of what worker and ingress write to standard error, `INFO` if not given; with `DEBUG`
+the libraries speak as well.
 
 **Secrets** are never written into the file, only where to find them: `env:NAME`, `file:PATH` (one trailing line end is
 dropped), or `aws-secretsmanager:ID`, also `aws-secretsmanager:ID#KEY` for one key of a JSON secret. They are fetched at
