@@ -79,12 +79,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request to be exchanged; ``body`` is complete. ``url`` is absolute."""
+    """A request to be exchanged; ``body`` is complete. ``url`` is absolute. Neither key nor content shows in a
+    traceback.
+    """
 
     method: str
     url: str
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

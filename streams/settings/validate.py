@@ -124,7 +124,9 @@ def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
     }
     for where, url in urls.items():
         parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+        if "@" in parts.netloc:
+            yield where, "must not hold a user or password; give schema_registry_user and schema_registry_password"
+        elif url and (parts.scheme not in ("http", "https") or not parts.hostname):
             yield where, f"must be an http or https URL, not {url!r}"
     if settings.tracking.public_url and not settings.tracking.secrets:
         yield "[tracking] secrets", "is missing; links cannot be signed without a key"
