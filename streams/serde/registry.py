@@ -21,6 +21,7 @@ from streams.serde.schemas import Parsed, parse_foreign, schema
 
 _ACCEPT: Final = "application/vnd.schemaregistry.v1+json"
 _UNKNOWN_FOR_S = 30.0
+_MOST_UNKNOWN = 1000
 _NOT_FOUND = 404
 
 
@@ -66,6 +67,9 @@ class SchemaRegistry:
         return confluent_prefix(int(answer["id"]))
 
     def _forget(self, schema_id: int, why: str) -> None:
+        self._unknown.pop(schema_id, None)
+        while len(self._unknown) >= _MOST_UNKNOWN:  # any four bytes are an id
+            del self._unknown[next(iter(self._unknown))]
         self._unknown[schema_id] = (self._clock() + _UNKNOWN_FOR_S, Undecodable("unknown_schema", why))
 
     async def _ask(

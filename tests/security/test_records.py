@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from streams.agents.bindings import Bind, Find
@@ -16,6 +17,8 @@ from streams.providers.base import Reading
 from streams.providers.mailgun.events import read_events as read_mailgun
 from streams.providers.ses.events import read_events as read_ses
 from streams.serde.internal import pack, unpack
+from streams.serde.public import Undecodable
+from streams.serde.registry import SchemaRegistry
 from streams.topics import Topics
 from tests.agents.fake_engine import FakeBatch, FakeEngine, FakeUnit, record
 from tests.agents.test_intake import Desk as IntakeDesk
@@ -155,3 +158,13 @@ async def test_one_providers_ids_are_not_anothers() -> None:
     await lookups.handle(FakeBatch("t.lookups", 3, [record(value, b"key", n) for n, value in enumerate(values)]))
     home = [unpack(emitted.value or b"") for emitted in engine.on("t.receipts")]
     assert [receipt.message_id for receipt in home] == [MESSAGE_ID]
+
+
+async def test_made_up_schema_ids_are_not_remembered_without_end() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(404))
+    registry = SchemaRegistry(httpx.AsyncClient(base_url="http://registry", transport=transport))
+    for schema_id in range(1500):
+        await registry.fetch(schema_id)
+    assert isinstance(registry.known(1499), Undecodable)
+    assert registry.known(0) is None
+    assert len(registry._unknown) <= 1000
