@@ -120,6 +120,8 @@ def fold(rows: MutableMapping[bytes, bytes], value: bytes, now_ms: int) -> Itera
 
 def ours(config: Config, meter: Meter) -> int:
     """Track on the engine, until all receipts are folded and their offsets committed."""
+    import gc
+
     from streams.agents.track import Track, TrackConfig
     from streams.engine import EngineApp, EngineSettings, Unit, run
     from streams.metrics import EngineMetrics, Metrics, TrackMetrics
@@ -152,6 +154,8 @@ def ours(config: Config, meter: Meter) -> int:
                 meter.end(folded)
                 meter.leave()
 
+    gc.freeze()  # as the worker does
+    gc.set_threshold(20_000, 50, 100)
     return run(app)
 
 
