@@ -43,6 +43,7 @@ class _Tally:
 
 
 _ASK_EVERY_MS = 1_000
+_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 class BreakerView:
@@ -67,7 +68,7 @@ class BreakerView:
         else:
             try:
                 record = msgspec.json.decode(value, type=BreakerRecord)
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 return  # a record of somebody else's making changes nothing
         if record.epoch < tally.record.epoch:
             return
@@ -82,7 +83,7 @@ class BreakerView:
         if what == "breaker":
             try:
                 action = msgspec.json.decode(value, type=dict[str, object]).get("action") if value else None
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 return
             if action in ("open", "close"):
                 self._forced[rest] = str(action)

@@ -10,8 +10,11 @@ import httpx
 import pytest
 
 from streams.agents.bindings import Bind, Find
+from streams.agents.breaker_view import BreakerView, Door
+from streams.agents.configuration import templates, tenants
 from streams.agents.lookups import Lookups, LookupsConfig
 from streams.agents.normalise import _receipt
+from streams.core.breaker import BreakerPolicy
 from streams.core.receipt import Receipt
 from streams.providers.base import Reading
 from streams.providers.mailgun.events import read_events as read_mailgun
@@ -20,7 +23,7 @@ from streams.serde.internal import pack, unpack
 from streams.serde.public import Undecodable
 from streams.serde.registry import SchemaRegistry
 from streams.topics import Topics
-from tests.agents.fake_engine import FakeBatch, FakeEngine, FakeUnit, record
+from tests.agents.fake_engine import FakeBatch, FakeEngine, FakeReader, FakeUnit, record
 from tests.agents.test_intake import Desk as IntakeDesk
 from tests.agents.test_intake import request, without
 from tests.agents.test_normalise import JsonReader
@@ -168,3 +171,33 @@ async def test_made_up_schema_ids_are_not_remembered_without_end() -> None:
     assert isinstance(registry.known(1499), Undecodable)
     assert registry.known(0) is None
     assert len(registry._unknown) <= 1000
+
+
+@pytest.mark.parametrize("key", [b"breaker/mailgun", b"pause/tenant/x", b"mailgun", b"", b"\xff", b"breaker/"])
+def test_no_record_of_breakers_or_controls_stops_every_worker(key: bytes) -> None:
+    """They are compacted: what stops a worker once would stop all of them at every start."""
+    view = BreakerView("worker", BreakerPolicy())
+    nests = (b'{"a":' + b"[" * 100_000, b"[" * 100_000)
+    others = (
+        None,
+        b"",
+        b"null",
+        b"[]",
+        b"{",
+        b"\xff\xfe",
+        b'{"action":"\xff"}',
+        b'{"action":{"a":1}}',
+        b'{"epoch":1e400}',
+    )
+    for value in (*nests, *others, b"1" * 100_000):
+        view.read_control(key, value)
+        view.read_breaker(key, value)
+    assert view.door("ses", NOW_MS) is Door.OPEN
+
+
+@pytest.mark.parametrize(
+    "value", [b'{"template_id":' + b"[" * 100_000, b"\xc3\x01", b"\0\0\0\0\1", b"\x80\x04", b"{}", b"\xff"]
+)
+def test_no_record_of_templates_or_tenants_stops_intake(value: bytes) -> None:
+    for topic in (templates, tenants):
+        assert topic(FakeReader({b"x": value})).get("x") is None
