@@ -160,9 +160,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: st
         say(empty)
         return
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console = Console(highlight=False, width=200)
+    with console.capture() as lines:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in lines.get().splitlines()))
 
 
 def clock_text(at_ms: int) -> str:

@@ -49,7 +49,13 @@ class Filter:
 
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
-        click.option("--status", "statuses", multiple=True, type=click.Choice(_FAILED), help="Repeatable."),
+        click.option(
+            "--status",
+            "statuses",
+            multiple=True,
+            type=click.Choice(_FAILED),
+            help=f"Repeatable. [default: {', '.join(_DEFAULT)}]",
+        ),
         click.option("--tenant", default="", help="Only this tenant's."),
         click.option("--provider", default="", help="Only those last tried at this provider."),
         click.option("--reason", default="", metavar="KIND", help="Only those with this reason, e.g. mailbox_full."),
@@ -142,7 +148,7 @@ def cancel(invocation: Invocation, message_ids: tuple[str, ...], as_json: bool) 
 
     known = _checked(message_ids)
     _command(invocation, "cancel", {key: Cancel(key, invocation.actor) for key in known})
-    _told(as_json, "cancel", list(known), "withdrawn, unless they have been handed over")
+    _told(as_json, "cancel", list(known), "withdrawn, unless handed over already")
 
 
 def _failed(invocation: Invocation, chosen: Filter) -> Iterator[dict[str, Any]]:

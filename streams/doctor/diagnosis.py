@@ -92,4 +92,6 @@ def _adapters(settings: Settings, env: Mapping[str, str] | None) -> tuple[dict[s
 
 
 def _unusable(exc: SettingsError) -> Finding:
-    return bad("configuration", str(exc), "correct it; docs/configuration.md lists every key")
+    return bad(
+        "configuration", str(exc).removeprefix("configuration: "), "correct it; docs/configuration.md lists every key"
+    )

@@ -60,7 +60,7 @@ _logger = logging.getLogger(__name__)
 class EngineApp(faust.App):
     """One worker. `failure` is the reason why the process is ending, or None."""
 
-    mundane_level = "debug"  # "Starting..." of each part of Faust is no news
+    logger = logging.getLogger("faust.app")  # what Faust says by itself are not our words
     producer: EngineProducer
     consumer: EngineConsumer
     tables: EngineTableManager
