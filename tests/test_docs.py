@@ -1,8 +1,13 @@
-"""What the documents name exists: files behind links, headings behind anchors, make targets and commands."""
+"""What the documents name exists: files behind links, headings behind anchors, make targets and commands; what they
+show can be read; and the readme leads to every page.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import textwrap
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +15,14 @@ import click
 import pytest
 
 from streams.cli.group import streams as streams_command
+from streams.serde.records import encode
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("grafana/**/*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^ *```(python|toml|json)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!\\)\]\(([^)\s]+)[^)]*\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 
@@ -49,6 +56,24 @@ def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
         assert target.exists(), f"{name}: {link}"
         if anchor and target.suffix == ".md":
             assert anchor in _anchors(target.read_text(encoding="utf-8")), f"{name}: {link}"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    links = {link.partition("#")[0] for link in _LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))}
+    assert [name for name in NAMES if name.startswith("docs/") and name not in links] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_may_be_copied_can_be_read(name: str) -> None:
+    for language, block in _BLOCK.findall((ROOT / name).read_text(encoding="utf-8")):
+        text = textwrap.dedent(block)
+        match language:
+            case "python":
+                compile(text, name, "exec")
+            case "toml":
+                tomllib.loads(text)
+            case "json":
+                encode("SendRequest", json.loads(text))
 
 
 @pytest.mark.parametrize("name", NAMES)
