@@ -22,7 +22,7 @@ from aiohttp import hdrs
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
 from streams.ingress.answers import ANSWERS, NOT_NOW, Answers
-from streams.ingress.body import Unusable, read_body
+from streams.ingress.body import Arriving, Unusable, read_body
 from streams.ingress.certificates import CertificateFetches
 from streams.ingress.constant import ConstantAnswer, answer_to
 from streams.ingress.producer import Headers, Unavailable, WebhookProducer
@@ -101,6 +101,7 @@ class Ingress:
             "/health/ready": self._ready,
             "/metrics": self._exposition,
         }
+        self._arriving = Arriving()
         self._draining = False
         self._readiness: tuple[float, str] = (0.0, "not asked yet")
         self._asking: asyncio.Future[str] | None = None
@@ -125,7 +126,7 @@ class Ingress:
         if request.method != hdrs.METH_POST:
             return Response(status=405, headers={hdrs.ALLOW: "POST"})
         target = route.targets[0]
-        body = await read_body(request, self._limit, self._read_timeout_s)
+        body = await read_body(request, self._limit, self._read_timeout_s, self._arriving)
         if isinstance(body, Unusable):
             response: StreamResponse = self._unusable(route, body)
         else:
@@ -214,6 +215,8 @@ class Ingress:
                 response = self._refuse(target, "malformed", "the body cannot be read", route.answers.malformed)
             case Unusable.TOO_SLOW:
                 response = self._not_now(target, f"the body did not arrive within {self._read_timeout_s:g} s")
+            case Unusable.TOO_MANY:
+                response = self._not_now(target, f"bodies of {self._arriving.most} bytes are arriving already")
         response.force_close()
         return response
 

@@ -244,3 +244,24 @@ def test_no_field_of_an_sns_message_can_be_hidden_in_another() -> None:
     body["MessageId"] = "1\nSubject\ns"
     del body["Subject"]
     assert isinstance(parse_envelope(json.dumps(body).encode()), Refused)
+
+
+async def test_many_halves_of_bodies_are_not_held(opened: Open) -> None:
+    """A hundred strangers send most of a large body each, and then wait."""
+    part = post(b"x" * 900_000, "Content-Length: 1000000")
+    async with opened(providers(), read_timeout_s=20.0) as client:
+        host, _, port = client.base.removeprefix("http://").partition(":")
+        strangers = [await asyncio.open_connection(host, int(port)) for _ in range(100)]
+        try:
+            for _, writer in strangers:
+                writer.write(part)
+            refused = [asyncio.create_task(reader.read(12)) for reader, _ in strangers]
+            done, waiting = await asyncio.wait(refused, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+            assert done
+            assert {task.result() for task in done} == {b"HTTP/1.1 503"}
+            assert (await client.post("/webhooks/mailgun", webhook()))[0] == 200
+            for task in waiting:
+                task.cancel()
+        finally:
+            for _, writer in strangers:
+                writer.transport.abort()
