@@ -16,7 +16,7 @@ from streams.agents.dispatch.observer import Silent
 from streams.core import ids
 from streams.core.breaker import BreakerPolicy
 from streams.core.event import Reason, ReasonKind
-from streams.core.ledger import AttemptRow
+from streams.core.ledger import AttemptRow, may_become
 from streams.core.message import Content, Mailbox, Message, RecordRef, Stream
 from streams.core.outcome import Accepted, BatchOutcome, Outcome
 from streams.core.receipt import Receipt, ReceiptKind
@@ -31,13 +31,26 @@ from streams.providers.base import (
     NotFound,
     Question,
 )
-from streams.serde.internal import pack, unpack, unpacker
-from tests.agents.fake_engine import FakeBatch, FakeEngine, record
+from streams.serde.internal import Malformed, pack, unpack, unpacker
+from tests.agents.fake_engine import FakeBatch, FakeEngine, FakeTable, FakeTicket, record
 
 NOW = 1_700_000_000_000
 PARTITIONS = 4
 
 _row = unpacker(AttemptRow)
+
+
+class Attempts(FakeTable):
+    """The ledger's table, which takes no step that the ledger's own table of transitions does not know."""
+
+    def put(self, partition: int, key: bytes, value: bytes) -> FakeTicket:
+        kept = self.get(partition, key)
+        before, after = None if kept is None else _row(kept), _row(value)
+        assert not isinstance(before, Malformed)
+        assert isinstance(after, AttemptRow)
+        if before is None or before.state is not after.state:
+            assert may_become(before, after.state), f"{before and before.state.value} -> {after.state.value}"
+        return super().put(partition, key, value)
 
 
 class Clock:
@@ -114,7 +127,7 @@ class Desk:
     def _dispatch(self) -> Dispatch:
         return Dispatch(
             app=self.engine,
-            attempts=self.engine.table("attempts"),
+            attempts=self.engine.tables.setdefault("attempts", Attempts(self.engine, "attempts")),
             suppressions=self.engine.table("suppressions"),
             composer=Literal(),
             load_message=self._load,
