@@ -59,7 +59,7 @@ class Budget:
     def begin(self) -> None:
         """Nothing has been spent yet."""
         self._steps = self._since = self._made = 0
-        self._until = self._clock() + self.limits.seconds
+        self._until = 0.0  # the clock is first looked at after some steps: most renders take none
 
     def tick(self, weight: int = 0) -> None:
         """One step further, over a value of ``weight``; raises :class:`LimitReached`."""
@@ -69,7 +69,9 @@ class Budget:
         self._since += 1 + weight // _STEP
         if self._since >= _EVERY:
             self._since = 0
-            if self._clock() > self._until:
+            now = self._clock()
+            self._until = self._until or now + self.limits.seconds
+            if now > self._until:
                 raise LimitReached(f"the template takes more than {self.limits.seconds:g} s")
 
     def check(self, size: int) -> None:
