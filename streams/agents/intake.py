@@ -227,9 +227,7 @@ class _Run:
             if mentions_of(item.request) == 1 and len(shared.body) <= self._config.max_inline_bytes:
                 continue
             item.ref = self._intake.contents.ref_of(shared.content_hash)
-            if item.ref is not None:
-                self.counts.contents_reused += 1
-            elif shared.content_hash not in written:
+            if item.ref is None and shared.content_hash not in written:
                 written[shared.content_hash] = asyncio.ensure_future(self._store(shared))
         if not written:
             return
@@ -258,7 +256,6 @@ class _Run:
             raise RuntimeError("the broker did not tell where it put a content")
         ref = RecordRef(self._contents_topic, partition, offset)
         self._intake.contents.remember(key, shared.body, ref)
-        self.counts.contents_written += 1
         return ref
 
     def _too_large(self, item: _Item, size: int) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 @dataclass(slots=True)
 class IntakeCounts:
     """Sums over one batch, by stream: requests read, messages made of them, mentions of a mailbox beyond the first,
-    recipients refused. ``dead_letters`` are by reason; ``contents`` counts written and reused ones.
+    recipients refused. ``dead_letters`` are by reason.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
@@ -18,8 +18,6 @@ class IntakeCounts:
     duplicates: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
-    contents_written: int = 0
-    contents_reused: int = 0
     seconds: float = 0.0
     """From the delivery of the batch to the last emit."""
 

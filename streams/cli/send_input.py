@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from streams.cli.context import now_ms
 from streams.cli.failure import UsageFailure
+from streams.cli.flags import json_object, text_or_file
 
 Request = dict[str, Any]
 
@@ -46,10 +47,10 @@ def flag_request(flags: dict[str, Any]) -> tuple[str, Request]:
         "bcc": [_mailbox(address) for address in flags["bcc"]],
         "reply_to": [_mailbox(address) for address in flags["reply_to"]],
         "template_id": flags["template_id"],
-        "data": _object("--data", flags["data"]),
+        "data": json_object("--data", flags["data"]),
         "subject": flags["subject"],
-        "text": _content(flags["text"]),
-        "html": _content(flags["html"]),
+        "text": text_or_file(flags["text"]),
+        "html": text_or_file(flags["html"]),
         "headers": dict(_header(line) for line in flags["headers"]),
         "attachments": [_attachment(Path(name)) for name in flags["attach"]],
     }
@@ -80,27 +81,6 @@ def _mailbox(text: str) -> dict[str, str]:
     if "@" not in address:
         raise UsageFailure(f"{text!r} is not an address")
     return {"email": address, "name": name}
-
-
-def _content(text: str | None) -> str | None:
-    if text is None or not text.startswith("@"):
-        return text
-    try:
-        return Path(text[1:]).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageFailure(f"{text[1:]} cannot be read: {exc}") from exc
-
-
-def _object(name: str, text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    try:
-        value = json.loads(_content(text) or "")
-    except ValueError as exc:
-        raise UsageFailure(f"{name} is not JSON: {exc}") from exc
-    if not isinstance(value, dict):
-        raise UsageFailure(f"{name} must be a JSON object")
-    return value
 
 
 def _header(line: str) -> tuple[str, str]:

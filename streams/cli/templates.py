@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import click
 
 from streams.cli.context import Invocation, clock_text, json_option, now_ms, print_json, print_table, say
 from streams.cli.failure import Failure, UsageFailure
+from streams.cli.flags import json_object, text_or_file
 from streams.cli.records import audit, read_record, shown
 from streams.topics import TEMPLATES
 
@@ -43,7 +42,7 @@ def put(
     from streams.serde.public import template_version
     from streams.serde.records import encode
 
-    sources = {"subject": _source(subject), "text": _source(text), "html": _source(html)}
+    sources = {"subject": text_or_file(subject), "text": text_or_file(text), "html": text_or_file(html)}
     if not sources["text"] and not sources["html"]:
         raise UsageFailure("a template needs --text or --html")
     record = {
@@ -103,7 +102,7 @@ def render(invocation: Invocation, template_id: str, data: str, part: str | None
     value = _stored(invocation).get(template_id.encode())
     if value is None:
         raise Failure(f"there is no template {template_id}; see: streams templates list")
-    variables = _variables(data)
+    variables = json_object("--data", data)
     parts = _rendered(_decoded(invocation, template_id.encode(), value), variables)
     if part:
         parts = {part: parts.get(part, "")}
@@ -113,25 +112,6 @@ def render(invocation: Invocation, template_id: str, data: str, part: str | None
     for name, text in parts.items():
         if text:
             click.echo(text if part else f"--- {name}\n{text}")
-
-
-def _source(text: str | None) -> str | None:
-    if text is None or not text.startswith("@"):
-        return text
-    try:
-        return Path(text[1:]).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageFailure(f"{text[1:]} cannot be read: {exc}") from exc
-
-
-def _variables(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(_source(text) or "")
-    except ValueError as exc:
-        raise UsageFailure(f"--data is not JSON: {exc}") from exc
-    if not isinstance(value, dict):
-        raise UsageFailure("--data must be a JSON object")
-    return value
 
 
 def _stored(invocation: Invocation) -> dict[bytes, bytes]:

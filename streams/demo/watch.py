@@ -41,7 +41,6 @@ class Progress:
     """Message id and event type, of everything that must still come."""
     last_s: float = 0.0
     """Monotonic time of the latest event."""
-    unreadable: int = 0
     recent: deque[tuple[float, int]] = field(default_factory=deque)
 
     def rate(self, now_s: float) -> float:
@@ -53,9 +52,6 @@ class Progress:
         """Count a run of records of ``delivery-events``."""
         for record in run:
             event = _event(record)
-            if event is None:
-                self.unreadable += 1
-                continue
             self.events.append(event)
             self.counts[event.type] += 1
             if event.type == "message.sent":
@@ -120,10 +116,10 @@ class Watcher:
             self.failure = f"watching {topic} failed: {exc}"
 
 
-def _event(record: Record) -> Event | None:
+def _event(record: Record) -> Event:
     found = decode("DeliveryEvent", record.value)
     if not isinstance(found, dict):
-        return None
+        raise ValueError(f"a record at offset {record.offset} is no event: {getattr(found, 'detail', found)}")
     return Event(
         found["event_id"],
         found["message_id"],
