@@ -35,7 +35,6 @@ from streams.topics import (
     RECEIPTS,
     SEND_REQUESTS,
     SEND_REQUESTS_BULK,
-    WEBHOOK_TYPES,
     Topics,
 )
 
@@ -142,7 +141,7 @@ def _sources(topics: Topics, parts: Parts) -> list[tuple[str, Handler]]:
         (PROVIDER_OUTCOMES, parts.breakers.handle),
     ]
     named = [(topics.name(name), handler) for name, handler in handlers]
-    return named + [(topics.webhooks(kind), parts.normalise.handle) for kind in WEBHOOK_TYPES]
+    return named + [(topics.webhooks(kind), parts.normalise.handle) for kind in parts.webhook_types]
 
 
 def _agent(topic: str, handler: Handler) -> Callable[[Any], Awaitable[None]]:

@@ -45,7 +45,17 @@ from streams.providers._http import HttpExchange
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
 from streams.tables import ATTEMPTS, BREAKER_WINDOWS, MESSAGES, PROVIDER_IDS, SUPPRESSIONS, TABLES, TOKENS
-from streams.topics import AUDIT_LOG, BREAKERS, CONTENTS, CONTROLS, DELIVERY_EVENTS, LOOKUPS, TEMPLATES, TENANTS
+from streams.topics import (
+    AUDIT_LOG,
+    BREAKERS,
+    CONTENTS,
+    CONTROLS,
+    DELIVERY_EVENTS,
+    LOOKUPS,
+    TEMPLATES,
+    TENANTS,
+    WEBHOOK_TYPES,
+)
 
 _SWEEP_S = 10.0
 
@@ -74,6 +84,8 @@ class Parts:
         self.partitions = partitions
         self.adapters = build_adapters(settings, env)
         main = {name: adapter for name, adapter in self.adapters.items() if "/" not in name}
+        self.webhook_types = tuple(sorted({adapter.type for adapter in main.values()} & set(WEBHOOK_TYPES)))
+        """Only what a configured provider can have sent is read: every further topic makes each fetch dearer."""
         self.exchange = HttpExchange()
         self.view = BreakerView(worker, breaker_policy(settings))
         self.records = RecordReader(aiokafka_options(settings.kafka))

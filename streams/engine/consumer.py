@@ -170,10 +170,15 @@ class EngineConsumer(driver.Consumer):
             self._fetched.extend((self.assigned[TP(*tp)], records, 0) for tp, records in runs.items())
 
     async def _deliver_fetched(self) -> bool:
-        """Deliver one chunk of each partition that has room; the rest of a run waits. True when one was delivered."""
+        """Deliver one chunk of each partition that has room; the rest of a run waits. True when more can follow at
+        once.
+
+        Agents get their turn after every `chunk` records. After fewer they get it while the next fetch is under way, so
+        that a little traffic on many partitions does not wait for all agents before it is fetched on.
+        """
         epoch = self._epoch
         settings = self.app.settings
-        delivered = False
+        delivered, since_yield = False, 0
         for _ in range(len(self._fetched)):
             if epoch != self._epoch:
                 break
@@ -183,11 +188,13 @@ class EngineConsumer(driver.Consumer):
                 end = begin + settings.chunk
                 self._deliver(assignment, records if len(records) <= settings.chunk else records[begin:end])
                 delivered = True
+                since_yield += min(end, len(records)) - begin
             if end < len(records):
                 self._fetched.append((assignment, records, end))
-            if delivered:
+            if since_yield >= settings.chunk:
+                since_yield = 0
                 await asyncio.sleep(0)
-        return delivered
+        return delivered and bool(self._fetched)
 
     def _wanted(self) -> set[TP]:
         """The partitions to fetch: with room, and with nothing fetched that still waits."""

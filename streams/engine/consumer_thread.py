@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _NEVER_MS = 2**31 - 1
 _LEAVE_TIMEOUT_S = 3.0
+_BUSY_FOR_S = 1.0
 _logger = logging.getLogger(__name__)
 
 
@@ -32,6 +33,7 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
     mundane_level = "debug"
     heartbeat_s: float | None = None
     """When the last answered heartbeat (or join) was sent, monotonic; None before the first join."""
+    _busy_s: float = float("-inf")
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self.app.settings
@@ -119,7 +121,20 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         with consumer._subscription.fetch_context():
             runs: Mapping[Any, Sequence[Any]] = await consumer._fetcher.fetched_records(tps, timeout=timeout_s)
+        self._pace(consumer._fetcher, bool(runs))
         return runs
+
+    def _pace(self, fetcher: Any, busy: bool) -> None:
+        """How long the next polls wait at the broker. The driver has one poll under way, and a partition that was just
+        read is not in it: while there is traffic a record would wait for the poll of its neighbours to end.
+        """
+        settings = self.app.settings
+        if busy:
+            self._busy_s = time.monotonic()
+        wait_s = settings.fetch_max_wait_s
+        if time.monotonic() - self._busy_s < _BUSY_FOR_S:
+            wait_s = min(wait_s, settings.fetch_busy_wait_s)
+        fetcher._fetch_max_wait_ms = int(wait_s * 1000)
 
     def progress(self, tp: Any) -> tuple[int | None, int | None]:
         """(next offset to be read, end of the log), each None while unknown. Any thread may ask."""

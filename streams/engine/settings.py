@@ -46,7 +46,9 @@ class EngineSettings:
     max_units: int = 8
     """Units in flight per partition of a source topic before `Unit.room` waits."""
     fetch_max_wait_s: float = 0.25
-    """Long poll of a fetch. Short, because a partition that was full waits for the poll of its neighbours."""
+    """Long poll of a fetch when nothing has come for a while."""
+    fetch_busy_wait_s: float = 0.008
+    """Long poll while records come: a partition that was just read waits for the poll of its neighbours."""
     max_partition_fetch_bytes: int = _MEGABYTE
     fetch_max_bytes: int = 16 * _MEGABYTE
 

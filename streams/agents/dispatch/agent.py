@@ -26,7 +26,7 @@ from streams.agents.dispatch.calls import Calls, Settled
 from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
-from streams.agents.dispatch.gate import Gate
+from streams.agents.dispatch.gate import Gate, Slot
 from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.dispatch.orders import Orders
 from streams.agents.dispatch.refusals import Refusals
@@ -167,11 +167,11 @@ class Dispatch:
         self.tasks.finish(self._call(gate, list(flights)), flights[0].partition)
 
     async def _call(self, gate: Gate, flights: list[Flight]) -> None:
-        stream = flights[0].message.stream
+        slot = Slot(gate, flights[0].message.stream)
         try:
-            await self._calls.perform(gate, flights)
+            await self._calls.perform(gate, flights, slot.free)
         finally:
-            gate.call_ended(stream)
+            slot.free()
 
     def _halve(self, gate: Gate, flights: Sequence[Flight]) -> None:
         gate.call_again(flights[0].message.stream)

@@ -70,9 +70,10 @@ class Calls:
     """Told after rows have come to rest, so that flights end and due times are scheduled."""
     jitter: Callable[[], float] = random.random
 
-    async def perform(self, gate: Gate, flights: Sequence[Flight]) -> None:
-        """Carry a batch through one call; all its flights rest, or stand in line again, or were taken over by
-        others.
+    async def perform(self, gate: Gate, flights: Sequence[Flight], answered: Callable[[], None]) -> None:
+        """Carry a batch through one call; all its flights rest, or stand in line again, or were taken over by others.
+
+        ``answered`` is called when the provider's answer has been read: the call is over, what is left is Kafka's.
         """
         settled, wanted = self._sorted(flights)
         probe = max((flight.probe_epoch for flight in wanted), default=0)
@@ -81,7 +82,7 @@ class Calls:
         if composed.one_by_one:
             self.back(gate, composed.one_by_one)
         if composed.batch is not None:
-            settled += await self._call(gate, composed.batch, composed.flights, probe)
+            settled += await self._call(gate, composed.batch, composed.flights, probe, answered)
         elif probe:
             self.breakers.return_probe(gate.provider)
         if settled:
@@ -110,7 +111,9 @@ class Calls:
                 settled.append((flight, row))
         return settled, wanted
 
-    async def _call(self, gate: Gate, batch: Batch, flights: Sequence[Flight], probe: int) -> list[Settled]:
+    async def _call(
+        self, gate: Gate, batch: Batch, flights: Sequence[Flight], probe: int, answered: Callable[[], None]
+    ) -> list[Settled]:
         """Write ahead, call, and say in which row each flight rests (none for those that others took over)."""
         provider = self.providers[gate.provider]
         request = provider.build_request(batch, self.clock())
@@ -133,10 +136,9 @@ class Calls:
         self._learn(gate, outcomes, probe, now_ms)
         self._count(gate, flights, outcomes, now_ms)
         failpoint("dispatch.before_result")
-        return [
-            (flight, self._rest(gate, flight, outcome, now_ms))
-            for flight, outcome in zip(flights, outcomes, strict=True)
-        ]
+        rows = [self._rest(gate, flight, outcome, now_ms) for flight, outcome in zip(flights, outcomes, strict=True)]
+        answered()  # only now: the answer may have paused the gate
+        return list(zip(flights, rows, strict=True))
 
     async def _write_ahead(self, gate: Gate, flights: Sequence[Flight]) -> None:
         now_ms = self.clock()

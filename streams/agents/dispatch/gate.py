@@ -180,6 +180,24 @@ class Gate:
         self.pump()
 
 
+class Slot:
+    """A call's place in the gate's concurrency. It is free again when the answer has been read, not when all rows rest:
+    Kafka's acknowledgements must not limit how many calls are under way.
+    """
+
+    __slots__ = ("_gate", "_stream")
+
+    def __init__(self, gate: Gate, stream: Stream) -> None:
+        self._gate: Gate | None = gate
+        self._stream = stream
+
+    def free(self) -> None:
+        """Once; again is harmless."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.call_ended(self._stream)
+
+
 def _distinct(flights: list[Flight], size: int) -> tuple[list[Flight], list[Flight]]:
     """At most ``size`` flights, no address twice (compared without case: providers drop such repeats silently)."""
     if size == 1 or len(flights) == 1:
