@@ -26,4 +26,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``streams bench`` with these arguments; returns the exit code."""
     from streams.bench.command import bench
 
-    return int(bench.main(args=None if argv is None else list(argv), standalone_mode=False) or 0)
+    arguments = None if argv is None else list(argv)
+    return int(bench.main(args=arguments, prog_name="streams bench", standalone_mode=False) or 0)

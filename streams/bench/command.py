@@ -25,7 +25,7 @@ _BENCH_HELP = "Measure what the product costs beside something simpler.\n\n\b\n"
 )
 
 
-@click.command(help=_BENCH_HELP)
+@click.command(help=_BENCH_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(list(BENCHES)))
 @click.option("--rounds", type=click.IntRange(1, 50), default=3, show_default=True, help="Rounds of each comparison.")
 @click.option("--scale", type=click.FloatRange(0.001, 100), default=1.0, show_default=True, help="Amount of work.")
