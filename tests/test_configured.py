@@ -142,3 +142,13 @@ def test_what_would_not_be_obeyed_is_refused_at_start(tmp_path: Any, section: st
     with pytest.raises(SettingsError) as caught:
         check_supported(load(tmp_path, f"{CONFIG}\n{section}\n"))
     assert named in str(caught.value)
+
+
+def test_tables_on_disk_without_their_extra_are_refused_at_start(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(tmp_path, CONFIG.replace("[worker]", '[worker]\nstore = "rocksdb"'))
+    check_supported(settings)
+    monkeypatch.setattr("streams.configured.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"streams-mail\[rocksdb\]"):
+        check_supported(settings)

@@ -172,7 +172,12 @@ def doctor(invocation: Invocation, as_json: bool) -> int:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(arguments: tuple[str, ...]) -> int:
     """Measure throughput; see `streams bench --help`."""
-    code = _optional("streams.bench", "main")(list(arguments))
+    try:
+        code = _optional("streams.bench", "main")(list(arguments))
+    except ModuleNotFoundError as exc:
+        if exc.name != "psutil":
+            raise
+        raise UsageFailure("bench needs the extra `bench`: pip install 'streams-mail[bench]'") from exc
     return code if isinstance(code, int) else 0
 
 

@@ -104,7 +104,7 @@ def _read_file(path: str | Path | None, env: Mapping[str, str]) -> tuple[str, di
     chosen = path or env.get("STREAMS_CONFIG")
     file = Path(chosen or "streams.toml")
     if not chosen and not file.exists():
-        return "configuration", {}
+        return f"there is no {file} here", {}
     try:
         return str(file), tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as exc:

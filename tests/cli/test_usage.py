@@ -122,3 +122,9 @@ def test_the_log_level_is_one_that_exists(run_streams: Streams, embedded_kafka: 
         2,
         "streams: STREAMS_LOG=loud is no level; take one of DEBUG, INFO, WARNING, ERROR, CRITICAL\n",
     )
+
+
+def test_without_any_configuration_the_missing_file_is_named(run_streams: Streams) -> None:
+    ran = run_streams("events")
+    assert ran.code == 2
+    assert ran.complaint.startswith("streams: there is no streams.toml here: [kafka] bootstrap is missing")
