@@ -13,9 +13,14 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streams.broker import EmbeddedBroker, free_port
 from tests.brokers import KafkaServer, start_kafka
+
+# A first run writes tables of characters for a second, and other work may share the machine: slow is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
