@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Mapping
 
 from streams import failpoints
 from streams.app import create_app
 from streams.engine import run
 from streams.settings import Settings
+
+
+_SWITCH_S = 0.0005
+"""The thread that fetches has little to do, but others wait for it: it should not stand behind a busy event loop."""
 
 
 def run_worker(settings: Settings, env: Mapping[str, str] | None = None) -> int:
@@ -22,6 +27,7 @@ def run_worker(settings: Settings, env: Mapping[str, str] | None = None) -> int:
     app = create_app(settings, env)
     app.status.bind()
     asyncio.run(app.create_topics())
+    sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()  # what the program consists of need not be walked again and again
     gc.set_threshold(20_000, 50, 100)  # records make many objects and hardly any cycles

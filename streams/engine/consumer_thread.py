@@ -131,10 +131,9 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
         settings = self.app.settings
         if busy:
             self._busy_s = time.monotonic()
-        wait_s = settings.fetch_max_wait_s
-        if time.monotonic() - self._busy_s < _BUSY_FOR_S:
-            wait_s = min(wait_s, settings.fetch_busy_wait_s)
-        fetcher._fetch_max_wait_ms = int(wait_s * 1000)
+        crowded = time.monotonic() - self._busy_s < _BUSY_FOR_S
+        fetcher._fetch_max_wait_ms = int(1000 * (settings.fetch_busy_wait_s if crowded else settings.fetch_max_wait_s))
+        fetcher._fetch_min_bytes = settings.fetch_busy_bytes if crowded else 1
 
     def progress(self, tp: Any) -> tuple[int | None, int | None]:
         """(next offset to be read, end of the log), each None while unknown. Any thread may ask."""

@@ -47,8 +47,10 @@ class EngineSettings:
     """Units in flight per partition of a source topic before `Unit.room` waits."""
     fetch_max_wait_s: float = 0.25
     """Long poll of a fetch when nothing has come for a while."""
-    fetch_busy_wait_s: float = 0.008
+    fetch_busy_wait_s: float = 0.006
     """Long poll while records come: a partition that was just read waits for the poll of its neighbours."""
+    fetch_busy_bytes: int = 32 * 1024
+    """A poll ends earlier with so much. Else every single record would end one, and a poll of all partitions is dear."""
     max_partition_fetch_bytes: int = _MEGABYTE
     fetch_max_bytes: int = 16 * _MEGABYTE
 
@@ -113,6 +115,7 @@ class EngineSettings:
             "heartbeat_interval_s": 1.0,
             "rebalance_timeout_s": 12.0,
             "commit_interval_s": 0.5,
+            "fetch_busy_wait_s": 0.02,
             "fetch_max_wait_s": 0.02,  # it looks for new records only at intervals of its own, up to 50 ms
         }
         return cls(bootstrap=bootstrap, app_id=app_id, **{**profile, **changes})
