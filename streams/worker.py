@@ -13,7 +13,6 @@ from streams.app import create_app
 from streams.engine import run
 from streams.settings import Settings
 
-
 _SWITCH_S = 0.0005
 """The thread that fetches has little to do, but others wait for it: it should not stand behind a busy event loop."""
 

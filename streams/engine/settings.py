@@ -50,7 +50,7 @@ class EngineSettings:
     fetch_busy_wait_s: float = 0.006
     """Long poll while records come: a partition that was just read waits for the poll of its neighbours."""
     fetch_busy_bytes: int = 32 * 1024
-    """A poll ends earlier with so much. Else every single record would end one, and a poll of all partitions is dear."""
+    """A poll ends earlier with so much; else every record would end one, and a poll of all partitions is dear."""
     max_partition_fetch_bytes: int = _MEGABYTE
     fetch_max_bytes: int = 16 * _MEGABYTE
 
