@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.broker import BrokerUnavailable, EmbeddedBroker, answers_metadata
-from streams.processes import BoundProcess
+from streams.processes import BoundProcess, log_tail
 
 
 def _round_trip(bootstrap: str, topic: str) -> bytes:
@@ -123,8 +123,10 @@ def test_the_broker_and_its_files_go_with_an_owner_that_is_killed() -> None:
     assert _eventually(lambda: not Path(scratch).exists())
 
 
-def test_a_child_that_ignores_sigterm_is_killed_after_its_grace() -> None:
-    child = BoundProcess(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    child = BoundProcess(["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done"], log=log)
+    assert _eventually(lambda: log_tail(log) == "deaf")
     assert child.stop(grace_s=0.3) == -signal.SIGKILL
 
 
