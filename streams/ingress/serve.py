@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import uvloop
 from aiohttp import web
 
-from streams.ingress.producer import KafkaProducer
 from streams.ingress.server import Ingress
 from streams.metrics import Metrics, watch_event_loop
+from streams.producer import KafkaProducer
 from streams.providers.base import Exchange, Provider
 from streams.settings import IngressSettings, Settings
 

@@ -25,8 +25,8 @@ from streams.ingress.answers import ANSWERS, NOT_NOW, Answers
 from streams.ingress.body import Arriving, Unusable, read_body
 from streams.ingress.certificates import CertificateFetches
 from streams.ingress.constant import ConstantAnswer, answer_to
-from streams.ingress.producer import Headers, Unavailable, WebhookProducer
 from streams.metrics import Count, Distribution, Metrics, exposition
+from streams.producer import Headers, Unavailable, WebhookProducer
 from streams.providers.base import (
     CertificateNeeded,
     Confirm,

@@ -11,7 +11,7 @@ import pytest
 
 from streams.broker import EmbeddedBroker
 from streams.ingress import KafkaProducer, PortTaken, Unavailable, listen, running
-from streams.ingress.producer import producer_options
+from streams.producer import producer_options
 from streams.providers.base import HttpRequest, HttpResponse
 from streams.settings import IngressSettings, KafkaSettings, Profile, Settings
 from tests.brokers import KafkaServer

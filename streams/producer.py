@@ -1,4 +1,4 @@
-"""Writes webhooks to Kafka and tells asyncio when all in-sync replicas have them.
+"""Writes payloads to Kafka and tells asyncio when all in-sync replicas have them: for the ingress and the pollers.
 
 Rules:
 
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.settings import IngressSettings, KafkaSettings, Profile, librdkafka_options
+from streams.settings import KafkaSettings, Profile, librdkafka_options
 
 _BUSY_POLL_S = 0.001
 _IDLE_POLL_S = 1.0
@@ -35,8 +35,19 @@ class Unavailable(Exception):
     """Kafka did not take the record in time, or cannot: the sender must keep it."""
 
 
+class Bounds(Protocol):
+    """How long a record may wait, how many at once, and how large the largest may be."""
+
+    @property
+    def produce_timeout_s(self) -> float: ...
+    @property
+    def max_pending(self) -> int: ...
+    @property
+    def max_body_bytes(self) -> int: ...
+
+
 class WebhookProducer(Protocol):
-    """What the ingress needs of a producer."""
+    """What ingress and pollers need of a producer."""
 
     async def send(self, topic: str, key: bytes, value: bytes, headers: Headers) -> None:
         """Return when all in-sync replicas have the record; raises :class:`Unavailable`."""
@@ -52,9 +63,9 @@ class WebhookProducer(Protocol):
 class KafkaProducer:
     """An idempotent producer (where the broker knows it) for one event loop. Create, `start`, `send`…, `stop`."""
 
-    def __init__(self, kafka: KafkaSettings, ingress: IngressSettings) -> None:
-        self._options = producer_options(kafka, ingress)
-        self._max_pending = ingress.max_pending
+    def __init__(self, kafka: KafkaSettings, bounds: Bounds) -> None:
+        self._options = producer_options(kafka, bounds)
+        self._max_pending = bounds.max_pending
         self._pending = 0
         self._broken = ""
         self._producer: Producer | None = None
@@ -165,19 +176,19 @@ class _Report:
         self._producer._settle(self._stored, error)  # noqa: SLF001 - one thing in two classes
 
 
-def producer_options(kafka: KafkaSettings, ingress: IngressSettings) -> dict[str, Any]:
+def producer_options(kafka: KafkaSettings, bounds: Bounds) -> dict[str, Any]:
     """librdkafka's settings. The embedded broker knows no idempotent producer: a retry there may store twice."""
     return {
         "linger.ms": 2,
         **librdkafka_options(kafka),
         "acks": "all",
         "enable.idempotence": kafka.profile is not Profile.EMBEDDED,
-        "message.timeout.ms": int(ingress.produce_timeout_s * 1000),
-        "request.timeout.ms": max(1000, int(ingress.produce_timeout_s * 500)),
-        "socket.connection.setup.timeout.ms": max(1000, int(ingress.produce_timeout_s * 500)),
+        "message.timeout.ms": int(bounds.produce_timeout_s * 1000),
+        "request.timeout.ms": max(1000, int(bounds.produce_timeout_s * 500)),
+        "socket.connection.setup.timeout.ms": max(1000, int(bounds.produce_timeout_s * 500)),
         "reconnect.backoff.max.ms": 1000,
         "allow.auto.create.topics": False,
-        "queue.buffering.max.messages": ingress.max_pending,
+        "queue.buffering.max.messages": bounds.max_pending,
         "queue.buffering.max.kbytes": _QUEUE_KBYTES,
-        "message.max.bytes": ingress.max_body_bytes + 65_536,
+        "message.max.bytes": bounds.max_body_bytes + 65_536,
     }
