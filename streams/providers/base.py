@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import Any, Protocol, cast, runtime_checkable
 
 from streams.core.event import Automated, BounceType, Reason
 from streams.core.message import Attachment, Mailbox
@@ -412,3 +413,34 @@ class Provider(Protocol):
 
     def read_events(self, payload: bytes, received_ms: int) -> Reading | Unreadable:
         """Sort a stored payload into sightings."""
+
+
+# ---------------------------------------------------------------------------------------------- dialogues
+
+
+@runtime_checkable
+class Dialogue(Protocol):
+    """A provider whose protocol is no single request and answer (SMTP): it holds its own connections.
+
+    Its ``build_request`` and ``read_response`` are never called; everything else of :class:`Provider` applies.
+    """
+
+    async def send(self, batch: Batch, deadline_s: float, now_ms: int) -> BatchOutcome:
+        """Hand the batch over within ``deadline_s`` in total: one outcome per entry, or the order to split.
+
+        Never raises for the network's sake. ``Uncertain`` from the moment on in which the provider may have taken an
+        entry; what was not begun is ``Deferred``.
+        """
+
+    async def aclose(self) -> None:
+        """Close idle connections, and those in use when their call ends; a later ``send`` opens new ones."""
+
+
+def dialogue_of(provider: object) -> Dialogue | None:
+    """The provider if it is to be called by :class:`Dialogue`; asked before every call, decided once per class."""
+    return cast(Dialogue, provider) if _is_dialogue(cast(Any, type(provider))) else None
+
+
+@cache
+def _is_dialogue(kind: Any) -> bool:
+    return issubclass(kind, Dialogue)

@@ -32,11 +32,21 @@ from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.ports import EnginePort, acked
 from streams.core.event import Reason
 from streams.core.ledger import AttemptRow, LedgerState
-from streams.core.outcome import Accepted, AttemptResult, Deferred, Outcome, Rejected, Scope, Split, Uncertain
+from streams.core.outcome import (
+    Accepted,
+    AttemptResult,
+    BatchOutcome,
+    Deferred,
+    Outcome,
+    Rejected,
+    Scope,
+    Split,
+    Uncertain,
+)
 from streams.core.receipt import ReceiptKind
 from streams.core.retry import POLICIES, next_due_ms
 from streams.failpoints import failpoint
-from streams.providers.base import Batch, Exchange, Provider
+from streams.providers.base import Batch, Exchange, Provider, dialogue_of
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +126,8 @@ class Calls:
     ) -> list[Settled]:
         """Write ahead, call, and say in which row each flight rests (none for those that others took over)."""
         provider = self.providers[gate.provider]
-        request = provider.build_request(batch, self.clock())
+        dialogue = dialogue_of(provider)
+        request = None if dialogue is not None else provider.build_request(batch, self.clock())
         failpoint("dispatch.before_ledger")
         await self._write_ahead(gate, flights)
         failpoint("dispatch.after_ledger")
@@ -125,11 +136,18 @@ class Calls:
             return await self._not_called(flights)
         failpoint("dispatch.before_call")
         began_ms = self.clock()
-        answer = await self.exchange(request, gate.config.deadline_s)
-        failpoint("dispatch.after_answer")
-        now_ms = self.clock()
+        outcomes: BatchOutcome
+        if dialogue is not None:
+            outcomes = await dialogue.send(batch, gate.config.deadline_s, began_ms)
+            failpoint("dispatch.after_answer")
+            now_ms = self.clock()
+        else:
+            assert request is not None
+            answer = await self.exchange(request, gate.config.deadline_s)
+            failpoint("dispatch.after_answer")
+            now_ms = self.clock()
+            outcomes = provider.read_response(batch, answer, now_ms)
         self.observer.call(gate.provider, (now_ms - began_ms) / 1000, len(flights))
-        outcomes = provider.read_response(batch, answer, now_ms)
         if isinstance(outcomes, Split):
             self._learn(gate, (), probe, now_ms)
             return self._halved(gate, flights, outcomes)
