@@ -38,6 +38,9 @@ from streams.topics import AUDIT_LOG, DEAD_LETTERS, LOOKUPS, RECEIPTS, WEBHOOKS,
 TOKEN_LIFE_MS = 26 * 3_600_000
 """How long a token is remembered: longer than a signature stays fresh, and than providers keep repeating."""
 
+VOUCHED = frozenset({"1", "sqs", "mns", "mailbox"})
+"""What the header ``verified`` may say: a signature held, or the credentials of a queue or mailbox vouch for it."""
+
 _DAY_MS = 24 * 3_600_000
 _MAX_ATTEMPT = 10_000
 _MAX_URL = 2_048
@@ -165,7 +168,7 @@ class _Run:
             self._dead(record, "unknown_provider", f"no provider {headers.get('provider', '')!r} reads this topic")
             return
         name = headers.get("provider") or reader.name
-        if headers.get("verified") != "1" and name not in self._config.trusted:
+        if headers.get("verified") not in VOUCHED and name not in self._config.trusted:
             self._dead(record, "unverified", f"nobody vouches for this payload of {name}")
             return
         payload = record.value or b""
@@ -247,7 +250,7 @@ def _receipt(sighting: Sighting, reader: Reader, name: str, received_ms: int) ->
         _cut(f"{reader.type}/{sighting.sighting_id}", _MAX_ID),
         sighting.occurred_ms if 0 < sighting.occurred_ms <= received_ms + _DAY_MS else received_ms,
         sighting.attempt if 0 < sighting.attempt < _MAX_ATTEMPT else 0,
-        name,
+        sighting.provider or name,
         _cut(sighting.provider_message_id, _MAX_TEXT),
         reason,
         sighting.bounce_type,
@@ -256,6 +259,7 @@ def _receipt(sighting: Sighting, reader: Reader, name: str, received_ms: int) ->
         ip=_cut(sighting.ip, _MAX_ID),
         user_agent=_cut(sighting.user_agent, _MAX_TEXT),
         automated=sighting.automated,
+        list_id=_cut(sighting.list_id, _MAX_ID),
     )
 
 

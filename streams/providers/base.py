@@ -77,6 +77,9 @@ class Batch:
     attachments: tuple[Attachment, ...] = ()
     track_opens: bool | None = None
     track_clicks: bool | None = None
+    personal_headers: tuple[tuple[str, Pattern], ...] = ()
+    """Headers with slots, only in batches of several entries: ``fits`` refuses what cannot carry them. (A batch of one
+    has them in ``headers``, filled.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +362,10 @@ class Sighting:
     ip: str = ""
     user_agent: str = ""
     automated: Automated = Automated.NONE
+    provider: str = ""
+    """Which provider had sent it, where somebody else reports (our own tracking); empty if the provider itself does."""
+    list_id: str = ""
+    """Which list an unsubscription means; empty for all mail of the tenant that may be unsubscribed from."""
 
 
 @dataclass(frozen=True, slots=True)
