@@ -47,6 +47,7 @@ _MAX_URL = 2_048
 _MAX_DETAIL = 1_024
 _MAX_TEXT = 512
 _MAX_ID = 256
+_MAX_CODE = 264  # "list:" and a list's id
 """Bytes. Rows keep dozens of receipts whole until their message is known; together they stay far below a record."""
 _TOKEN_ROW = struct.Struct(">q16s")  # first seen (epoch ms), hash of the payload
 
@@ -242,7 +243,7 @@ def _receipt(sighting: Sighting, reader: Reader, name: str, received_ms: int) ->
     """
     reason = sighting.reason
     if reason is not None:
-        code, enhanced = _cut(reason.code, _MAX_ID), _cut(reason.enhanced_code, _MAX_ID)
+        code, enhanced = _cut(reason.code, _MAX_CODE), _cut(reason.enhanced_code, _MAX_ID)
         reason = Reason(reason.kind, code, enhanced, _cut(reason.detail, _MAX_DETAIL))
     return Receipt(
         sighting.message_id if is_message_id(sighting.message_id) else "",
@@ -259,7 +260,6 @@ def _receipt(sighting: Sighting, reader: Reader, name: str, received_ms: int) ->
         ip=_cut(sighting.ip, _MAX_ID),
         user_agent=_cut(sighting.user_agent, _MAX_TEXT),
         automated=sighting.automated,
-        list_id=_cut(sighting.list_id, _MAX_ID),
     )
 
 

@@ -89,5 +89,3 @@ class Receipt:
     automated: Automated = Automated.NONE
     facts: Facts | None = None
     actor: str = ""
-    list_id: str = ""
-    """Which list an unsubscription means; empty for all of the tenant's mail that one can unsubscribe from."""

@@ -364,8 +364,6 @@ class Sighting:
     automated: Automated = Automated.NONE
     provider: str = ""
     """Which provider had sent it, where somebody else reports (our own tracking); empty if the provider itself does."""
-    list_id: str = ""
-    """Which list an unsubscription means; empty for all mail of the tenant that may be unsubscribed from."""
 
 
 @dataclass(frozen=True, slots=True)
