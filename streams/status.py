@@ -1,4 +1,4 @@
-"""The worker's pages: ``/metrics``, ``/health/live``, ``/health/ready``.
+"""The pages of a worker or of the pollers: ``/metrics``, ``/health/live``, ``/health/ready``.
 
 Live means: the event loop answers and nothing fatal has happened. Ready means: the group has given us our partitions,
 their tables are restored, and delivery has begun (which is also so for a worker that got none).
@@ -10,11 +10,11 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import hdrs, web
 
 from streams.metrics import Metrics, exposition
-from streams.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,17 @@ class PortTaken(RuntimeError):
     """The status pages cannot listen where they are told to. The message says what to do."""
 
 
-def listen(settings: WorkerSettings) -> socket.socket:
-    """A bound socket; raises PortTaken."""
+class Place(Protocol):
+    """Where to listen."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+def listen(settings: Place, section: str = "worker") -> socket.socket:
+    """A bound socket; raises PortTaken. ``section`` of the configuration is named in its message."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,8 +43,8 @@ def listen(settings: WorkerSettings) -> socket.socket:
         bound.close()
         why = os.strerror(exc.errno).lower() if exc.errno else str(exc)
         raise PortTaken(
-            f"[worker] cannot listen on {settings.host}:{settings.port}: {why}; "
-            "stop the other process or set another host or port (STREAMS_WORKER_PORT)"
+            f"[{section}] cannot listen on {settings.host}:{settings.port}: {why}; "
+            f"stop the other process or set another host or port (STREAMS_{section.upper()}_PORT)"
         ) from exc
     bound.setblocking(False)
     return bound
@@ -46,13 +55,15 @@ class StatusServer:
 
     def __init__(
         self,
-        settings: WorkerSettings,
+        settings: Place,
         metrics: Metrics,
         is_live: Callable[[], bool],
         is_ready: Callable[[], bool],
         before_scrape: Callable[[], None] = lambda: None,
+        section: str = "worker",
     ) -> None:
         self._settings = settings
+        self._section = section
         self._metrics = metrics
         self._is_live = is_live
         self._is_ready = is_ready
@@ -63,7 +74,15 @@ class StatusServer:
     def bind(self) -> None:
         """Take the port; raises PortTaken. `start` does it if nobody has."""
         if self._bound is None:
-            self._bound = listen(self._settings)
+            self._bound = listen(self._settings, self._section)
+
+    @property
+    def url(self) -> str:
+        """Where they are; empty while the port is not ours."""
+        if self._bound is None:
+            return ""
+        host, port = self._bound.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def start(self) -> None:
         """Serve until `stop`."""

@@ -12,6 +12,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("run:demo", "Show everything at work on sandbox providers, and check every count."),
     "worker": ("run:worker", "Run the agents: intake, dispatch, track, normalise, breakers."),
     "ingress": ("run:ingress", "Take webhooks of the providers."),
+    "poll": ("poll:poll", "Fetch events from queues (SQS, MNS) and bounce mailboxes."),
     "sandbox": ("run:sandbox", "Stand in for the providers: accepts mail, sends webhooks, fails on request."),
     "broker": ("run:broker", "Run the embedded broker (development only)."),
     "send": ("send:send", "Send messages: by flags, from JSON, or mail files."),

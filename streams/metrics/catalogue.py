@@ -164,6 +164,23 @@ WEBHOOK_EVENT_AGE = _histogram(
     (1, 5, 15, 60, 300, 900, 3600, 14400, 28800, 86400),
     PROVIDER,
 )
+POLL_SOURCE = Label("source", limit=64)
+POLLS = _counter(
+    "polls",
+    "Polls of a queue or mailbox, by what came of it.",
+    POLL_SOURCE,
+    Label("result", ("received", "empty", "error", "kafka_error", "done_error", "extended")),
+)
+POLL_MESSAGES = _counter("poll_messages", "Items fetched from a queue or mailbox and stored in Kafka.", POLL_SOURCE)
+POLL_REPEATS = _counter("poll_repeats", "Items that a queue had to hand out three times or more.", POLL_SOURCE)
+POLL_MESSAGE_AGE = _histogram(
+    "poll_message_age_seconds",
+    "How long an item lay in a queue or mailbox before it was fetched.",
+    (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400),
+    POLL_SOURCE,
+)
+POLL_WAITING = _gauge("poll_waiting_messages", "Items that lie in a queue or mailbox.", POLL_SOURCE)
+POLL_OLDEST = _gauge("poll_oldest_seconds", "Age of the oldest of them, where the source tells.", POLL_SOURCE)
 WEBHOOK_ORPHANS = _counter("webhook_orphans", "Provider events of which no message was found.", PROVIDER)
 WEBHOOK_OUT_OF_ORDER = _counter("webhook_out_of_order", "Provider events that came before what they follow.", PROVIDER)
 UNKNOWN_VOCABULARY = _counter("unknown_vocabulary", "Words of a provider that are in none of our tables.", PROVIDER)
@@ -213,6 +230,12 @@ CATALOGUE: tuple[Series, ...] = (
     INGRESS_REQUESTS,
     INGRESS_DURATION,
     WEBHOOK_EVENT_AGE,
+    POLLS,
+    POLL_MESSAGES,
+    POLL_REPEATS,
+    POLL_MESSAGE_AGE,
+    POLL_WAITING,
+    POLL_OLDEST,
     WEBHOOK_ORPHANS,
     WEBHOOK_OUT_OF_ORDER,
     UNKNOWN_VOCABULARY,

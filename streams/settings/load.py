@@ -24,10 +24,12 @@ from typing import Any, TypeVar
 from streams.settings.model import (
     BUILT_IN_RETRIES,
     MAX_PROVIDERS,
+    AttachmentSettings,
     BreakerSettings,
     DispatchSettings,
     IngressSettings,
     KafkaSettings,
+    PollSettings,
     ProviderSettings,
     RetrySettings,
     RoutingSettings,
@@ -49,11 +51,13 @@ PLAIN_SECTIONS: Mapping[str, type] = MappingProxyType(
         "kafka": KafkaSettings,
         "worker": WorkerSettings,
         "ingress": IngressSettings,
+        "poll": PollSettings,
         "routing": RoutingSettings,
         "breaker": BreakerSettings,
         "suppression": SuppressionSettings,
         "dispatch": DispatchSettings,
         "staging": StagingSettings,
+        "attachments": AttachmentSettings,
         "tracking": TrackingSettings,
     }
 )

@@ -161,6 +161,22 @@ class IngressSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PollSettings:
+    """The process that fetches events from queues and mailboxes. What it fetches from is said at each provider."""
+
+    host: str = key("127.0.0.1", "Address of its `/metrics` and `/health`.")
+    port: int = key(8091, "Port of its `/metrics` and `/health`; 0 takes a free one.", least=0, most=65535)
+    concurrency: int = key(4, "Receives under way at once, per queue (a mailbox has one).", least=1, most=64)
+    max_pause_s: float = key(30.0, "Longest pause after errors of a source.", least=0.1, most=3600)
+    produce_timeout_s: float = key(10.0, "How long Kafka may take before it is asked again.", least=0.1, most=60)
+    max_pending: int = key(10_000, "Items waiting for Kafka at once.", least=1, most=1_000_000)
+    max_body_bytes: int = key(
+        1_000_000, "Larger items are stored cut to this size (the topics take 1 MiB).", least=1024, most=25_000_000
+    )
+    drain_timeout_s: float = key(10.0, "How long Kafka may take at shutdown.", least=0, most=600)
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """One provider. Keys not listed here belong to its type, see there."""
 
@@ -251,12 +267,28 @@ class BreakerSettings:
 
 @dataclass(frozen=True, slots=True)
 class SuppressionSettings:
-    """Which facts make an address unusable for its tenant. Only the defaults are obeyed yet, others refused."""
+    """Which facts make an address unusable for its tenant, and whose lists ours are compared with."""
 
     hard_bounces: bool = key(True, "Suppress after a hard bounce.")
     complaints: bool = key(True, "Suppress after a complaint.")
     unsubscribes: bool = key(True, "Suppress after an unsubscription.")
-    expire_days: float = key(0.0, "Forget a suppression after so many days; 0 for never.", least=0, most=3650)
+    expire_days: float = key(
+        0.0,
+        "A suppression after a bounce or a complaint ends after so many days; 0 for never. What people ask for "
+        "(an unsubscription, a command) does not end by itself.",
+        least=0,
+        most=3650,
+    )
+    sync: tuple[str, ...] = key(
+        (),
+        "Providers, or `PROVIDER/ACCOUNT`, whose own lists are compared with ours, both ways; empty for none.",
+        example='["mailgun"]',
+    )
+    sync_every_h: float = key(6.0, "How often they are compared.", least=0.05, most=168)
+    sync_tenant: str = key(
+        "default",
+        "Whose the entries on a provider's list are, where the account is no tenant's own; `*` for everybody's.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,14 +307,39 @@ class DispatchSettings:
         3600.0, "How long an uncertain message waits for proof before `on_uncertain` decides.", least=1, most=604_800
     )
     retry: str = key("cubed", "Retry policy of requests and tenants that name none.")
+    text_from_html: bool = key(True, "Give mail that has only HTML a text part made from it.")
 
 
 @dataclass(frozen=True, slots=True)
 class StagingSettings:
-    """Keeps a test environment from mailing customers. Off while empty; not obeyed yet, and so refused at start."""
+    """Keeps a test environment from mailing customers. Off while both are empty."""
 
-    allow: tuple[str, ...] = key((), "Addresses, and `@domain` entries, that may be mailed; others are suppressed.")
-    redirect: str = key("", "Every other recipient's mail goes to this address instead.")
+    allow: tuple[str, ...] = key(
+        (), "Addresses, and `@domain` entries, that may be mailed; mail to others is rejected (or redirected)."
+    )
+    redirect: str = key("", "Mail to every other recipient goes to this address instead.")
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentSettings:
+    """How attachments that requests name by URL are fetched."""
+
+    max_bytes: int = key(10_485_760, "Largest attachment that is fetched.", least=1, most=26_214_400)
+    deadline_s: float = key(15.0, "Total time of all attachments of one request, redirects included.", least=0.1, most=120)
+    concurrency: int = key(16, "Requests of one worker whose attachments are fetched at once.", least=1, most=256)
+    allow_hosts: tuple[str, ...] = key(
+        (),
+        "Hosts, as `name` or `name:port`, that may be fetched from although their addresses are not public.",
+        example='["files.internal"]',
+    )
+    s3_buckets: tuple[str, ...] = key(
+        (),
+        "What may be read by `s3://`, as `bucket` or `bucket/prefix`; empty for nothing, since the worker's own "
+        "credentials are used.",
+        example='["invoices/2026"]',
+    )
+    s3_region: str = key("", "Region of the buckets; empty for boto3's own choice.")
+    s3_endpoint: str = key("", "URL of an S3 look-alike; empty for AWS.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +371,7 @@ class Settings:
     kafka: KafkaSettings
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     ingress: IngressSettings = field(default_factory=IngressSettings)
+    poll: PollSettings = field(default_factory=PollSettings)
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
@@ -322,4 +380,5 @@ class Settings:
     suppression: SuppressionSettings = field(default_factory=SuppressionSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     staging: StagingSettings = field(default_factory=StagingSettings)
+    attachments: AttachmentSettings = field(default_factory=AttachmentSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
