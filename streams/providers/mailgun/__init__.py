@@ -4,6 +4,8 @@ config      the keys of ``[providers.NAME]``
 request     a batch becomes one POST
 response    the answer becomes one outcome per recipient
 search      did it take an attempt?
+lists       its own suppression lists, both ways
+hosts       who may be given the API key
 webhook     is it from Mailgun?
 events      what it reports, in our words
 """
@@ -11,6 +13,7 @@ events      what it reports, in our words
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 
 from streams.core.outcome import BatchOutcome
 from streams.providers.base import (
@@ -21,13 +24,17 @@ from streams.providers.base import (
     HttpResponse,
     Inbound,
     Limits,
+    Listed,
+    ListFailed,
+    ListName,
+    ListPage,
     NoResponse,
     Question,
     Reading,
     Unreadable,
     Verdict,
 )
-from streams.providers.mailgun import events, request, response, search, webhook
+from streams.providers.mailgun import events, lists, request, response, search, webhook
 from streams.providers.mailgun.config import Config
 
 __all__ = ["Config", "Mailgun", "create"]
@@ -47,6 +54,8 @@ class Mailgun:
         self.config = config
         self.limits = Limits(MAX_RECIPIENTS, MAX_BYTES)
         self.visibility_delay_s = config.visibility_delay_s
+        self.reads_lists = tuple(ListName)
+        self.writes_lists = tuple(name for name in ListName if _may_push(name, config))
         self._sending = _basic(config.api_key)
         self._reading = _basic(config.events_key or config.api_key)
 
@@ -71,10 +80,33 @@ class Mailgun:
     def read_events(self, payload: bytes, received_ms: int) -> Reading | Unreadable:
         return events.read_events(payload, received_ms)
 
+    # -- suppression lists (see SyncsSuppressions)
+
+    def list_request(self, name: ListName, since_ms: int, now_ms: int) -> HttpRequest:
+        return lists.list_request(self.config, self._reading, name)
+
+    def read_list(
+        self, name: ListName, since_ms: int, answer: HttpResponse | NoResponse, now_ms: int
+    ) -> ListPage | ListFailed:
+        return lists.read_list(self.config, self._reading, name, since_ms, answer, now_ms)
+
+    def add_requests(self, entries: Sequence[Listed], now_ms: int) -> tuple[HttpRequest, ...]:
+        return lists.add_requests(self.config, self._reading, entries, now_ms)
+
+    def remove_requests(self, entries: Sequence[Listed], now_ms: int) -> tuple[HttpRequest, ...]:
+        return lists.remove_requests(self.config, self._reading, entries)
+
+    def read_change(self, answer: HttpResponse | NoResponse, now_ms: int) -> ListFailed | None:
+        return lists.read_change(answer, now_ms)
+
 
 def create(name: str, config: Config) -> Mailgun:
     """The adapter for the provider ``name``."""
     return Mailgun(name, config)
+
+
+def _may_push(name: ListName, config: Config) -> bool:
+    return name is not ListName.UNSUBSCRIBE or config.push_unsubscribes
 
 
 def _basic(key: str) -> str:

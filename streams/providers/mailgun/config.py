@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from streams.providers.mailgun.hosts import REGIONS
+
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 MAX_WEBHOOK_AGE_S = 90_000
 """Below the life of a remembered token (``agents.normalise``): an older one could be used again with another event."""
@@ -21,14 +23,18 @@ class Config:
 
     domain: str = field(metadata=_doc("Sending domain, as it is called at Mailgun."))
     api_key: str = field(repr=False, metadata=_doc("API key of the account, or a sending key of the domain."))
+    region: str = field(
+        default="us", metadata=_doc("Where the domain lives, `us` or `eu`: the other region knows nothing of it (404).")
+    )
     base_url: str = field(
-        default="https://api.mailgun.net",
-        metadata=_doc("Region of the domain: `https://api.mailgun.net` or `https://api.eu.mailgun.net`."),
+        default="", metadata=_doc("Scheme and host of the API; empty for the region's. For a stand-in or a proxy.")
     )
     events_key: str = field(
         default="",
         repr=False,
-        metadata=_doc("API key that may read events, where `api_key` may not; it settles doubtful sends."),
+        metadata=_doc(
+            "API key that may read events and lists, where `api_key` may not: for doubtful sends, gaps and lists."
+        ),
     )
     signing_keys: tuple[str, ...] = field(
         default=(), repr=False, metadata=_doc("Webhook signing keys; two during a rotation, and a parent account's.")
@@ -45,11 +51,22 @@ class Config:
     track_clicks: bool | None = field(default=None, metadata=_doc("Likewise for clicks."))
     require_tls: bool = field(default=False, metadata=_doc("Deliver over TLS or not at all."))
     test_mode: bool = field(default=False, metadata=_doc("Mailgun accepts (and bills) messages without sending them."))
+    push_unsubscribes: bool = field(
+        default=False,
+        metadata=_doc(
+            "Put our unsubscriptions on Mailgun's list too. There they stop all mail of the domain: only for a domain "
+            "without transactional mail."
+        ),
+    )
     gzip: bool = field(default=False, metadata=_doc("Compress requests: fewer bytes, more processor time."))
 
     def __post_init__(self) -> None:
         if not _DOMAIN.fullmatch(self.domain):
             raise ValueError(f"domain must be a domain name, not {self.domain!r}")
+        if self.region not in REGIONS:
+            raise ValueError(f"region must be {' or '.join(REGIONS)}, not {self.region!r}")
+        if not self.base_url:
+            object.__setattr__(self, "base_url", REGIONS[self.region])
         if not _BASE_URL.fullmatch(self.base_url):
             raise ValueError(f"base_url must be a scheme and a host without a path, not {self.base_url!r}")
         if not 0 < self.max_webhook_age_s <= MAX_WEBHOOK_AGE_S:

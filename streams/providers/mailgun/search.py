@@ -10,11 +10,12 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from streams.providers._payload import epoch_ms, json_object, mapping, no_brackets, sequence, text
 from streams.providers.base import CannotTell, Exchange, Finding, Found, HttpRequest, NoResponse, NotFound, Question
 from streams.providers.mailgun.config import Config
+from streams.providers.mailgun.hosts import is_same_host
 
 DEADLINE_S = 15.0
 MAX_PAGES = 10
@@ -47,7 +48,7 @@ async def find(config: Config, authorization: str, question: Question, exchange:
         if found is not None:
             return _found(mapping(found), question)
         url = text(mapping(page.get("paging")).get("next"))
-        if not _same_host(url, config.base_url):
+        if not is_same_host(url, config.base_url):
             return CannotTell("the next page lies elsewhere")
     return CannotTell(f"more than {MAX_PAGES} pages of events")
 
@@ -62,11 +63,3 @@ def _is_ours(event: Mapping[str, object], question: Question) -> bool:
 def _found(event: Mapping[str, object], question: Question) -> Found:
     headers = mapping(mapping(event.get("message")).get("headers"))
     return Found(no_brackets(headers.get("message-id")), epoch_ms(event.get("timestamp")) or question.sent_ms)
-
-
-def _same_host(url: str, base_url: str) -> bool:
-    try:
-        asked, base = urlsplit(url), urlsplit(base_url)
-        return (asked.scheme, asked.netloc) == (base.scheme, base.netloc)
-    except ValueError:
-        return False
