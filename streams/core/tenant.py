@@ -15,7 +15,7 @@ class Tenant:
     sender: Mailbox | None = None
     reply_to: tuple[Mailbox, ...] = ()
     accounts: dict[str, str] = field(default_factory=dict)
-    """Provider name to the tenant's account there."""
+    """Provider name to the tenant's account there, one of ``[providers.NAME.accounts]``."""
     provider: str = ""
     retry_policy: str = ""
     track_opens: bool | None = None
@@ -24,3 +24,7 @@ class Tenant:
     enabled: bool = True
     updated_ms: int = 0
     updated_by: str = ""
+    account_settings: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Provider name to the settings of an account of its own; secrets by reference."""
+    rate: float = 0.0
+    """Messages per second over all providers, 0 without limit."""
