@@ -21,6 +21,8 @@ from streams.core.message import Mailbox, Stream
 from streams.core.request import Retention
 from streams.core.retry import RetryKind, RetryPolicy
 from streams.core.routing import RouteRule
+from streams.core.staging import Staging, staging_of
+from streams.core.suppression import SuppressionPolicy
 from streams.core.tenant import Tenant
 from streams.engine import EngineSettings, TopicSpec
 from streams.providers.base import Provider
@@ -31,12 +33,11 @@ from streams.settings import (
     RoutingRule,
     Settings,
     SettingsError,
-    StagingSettings,
     Store,
-    SuppressionSettings,
     TenantSettings,
     TrackingSettings,
     aiokafka_options,
+    librdkafka_options,
 )
 from streams.topics import Topics
 
@@ -59,12 +60,8 @@ def check_supported(settings: Settings) -> None:
 
 
 def _not_obeyed(settings: Settings) -> Iterator[str]:
-    if settings.staging != StagingSettings():
-        yield "[staging]"
     if settings.tracking != TrackingSettings():
         yield "[tracking]"
-    if settings.suppression != SuppressionSettings():
-        yield "[suppression]"
     for tenant in settings.tenants.values():
         if tenant.accounts:
             yield f"[tenants.{tenant.name}] accounts"
@@ -99,6 +96,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
     common: dict[str, Any] = {
         "topic_prefix": kafka.prefix,
         "security": engine_security(settings),
+        "reader": librdkafka_options(kafka),
         "chunk": worker.chunk,
         "max_units": worker.max_in_flight,
         "linger_s": worker.linger_ms / 1000,
@@ -161,6 +159,19 @@ def dispatch_config(settings: Settings, adapters: Mapping[str, Provider], worker
         sum_interval_s=settings.worker.outcome_interval_ms / 1000,
         handover_s=0.8 * engine_settings(settings).revoke_deadline_s,
     )
+
+
+def suppression_policy(settings: Settings) -> SuppressionPolicy:
+    """What reports of providers do to addresses."""
+    chosen = settings.suppression
+    return SuppressionPolicy(
+        chosen.hard_bounces, chosen.complaints, chosen.unsubscribes, lasts_ms=int(chosen.expire_days * _DAY_MS)
+    )
+
+
+def staging(settings: Settings) -> Staging | None:
+    """Who may be mailed from a test environment; None where everybody may."""
+    return staging_of(settings.staging.allow, settings.staging.redirect)
 
 
 def retry_policy(entry: RetrySettings) -> RetryPolicy:

@@ -23,12 +23,23 @@ from streams.agents.configuration import templates, tenants
 from streams.agents.contents import ContentStore, Gone, RecordReader
 from streams.agents.dispatch import Dispatch
 from streams.agents.dispatch.compose import Composer
+from streams.agents.dispatch.composed import Composes
+from streams.agents.dispatch.staging import StagedComposer
 from streams.agents.intake import Intake
 from streams.agents.lookups import Lookups, LookupsConfig
 from streams.agents.normalise import Normalise, NormaliseConfig
 from streams.agents.quotas import Quotas
+from streams.agents.suppression_view import SuppressionView
 from streams.agents.track import Track, TrackConfig
-from streams.configured import breaker_policy, configured_tenants, dispatch_config, intake_config, topics_of
+from streams.configured import (
+    breaker_policy,
+    configured_tenants,
+    dispatch_config,
+    intake_config,
+    staging,
+    suppression_policy,
+    topics_of,
+)
 from streams.content.render import Renderer
 from streams.core.message import Message, RecordRef
 from streams.engine import Backlog, CompactedReader, EngineApp, EngineFailure, Unit
@@ -42,6 +53,7 @@ from streams.metrics import (
     TrackMetrics,
 )
 from streams.providers._http import HttpExchange
+from streams.providers.base import Provider
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
 from streams.tables import ATTEMPTS, BREAKER_WINDOWS, MESSAGES, PROVIDER_IDS, SUPPRESSIONS, TABLES, TOKENS
@@ -52,6 +64,7 @@ from streams.topics import (
     CONTROLS,
     DELIVERY_EVENTS,
     LOOKUPS,
+    SUPPRESSION_RULES,
     TEMPLATES,
     TENANTS,
     WEBHOOK_TYPES,
@@ -90,6 +103,8 @@ class Parts:
         self.view = BreakerView(worker, breaker_policy(settings))
         self.records = RecordReader(aiokafka_options(settings.kafka))
         self.contents = ContentStore(self.records, topics.name(CONTENTS))
+        self.everywhere = SuppressionView()
+        self.staging = staging(settings)
         self.readers = self._readers()
         self.intake = Intake(
             app,
@@ -105,7 +120,8 @@ class Parts:
             app=app,
             attempts=tables[ATTEMPTS],
             suppressions=tables[SUPPRESSIONS],
-            composer=Composer(self.contents, Renderer(), main),
+            everywhere=self.everywhere,
+            composer=self._composer(main),
             load_message=self._load_message,
             providers=main,
             exchange=self.exchange,
@@ -124,7 +140,14 @@ class Parts:
             tables[MESSAGES],
             tables[SUPPRESSIONS],
             Unit,
-            TrackConfig(topics, partitions, _silent_about_our_id(settings), retention_ms=retention_ms),
+            TrackConfig(
+                topics,
+                partitions,
+                _silent_about_our_id(settings),
+                retention_ms=retention_ms,
+                suppression=suppression_policy(settings),
+                spares=self.staging.redirects if self.staging else None,
+            ),
             now_ms,
             TrackMetrics(metrics),
         )
@@ -193,11 +216,15 @@ class Parts:
     # -- what agents are given
 
     def _readers(self) -> dict[str, CompactedReader]:
-        on_change: dict[str, Any] = {BREAKERS: self._breaker_changed, CONTROLS: self._control_changed}
+        on_change: dict[str, Any] = {
+            BREAKERS: self._breaker_changed,
+            CONTROLS: self._control_changed,
+            SUPPRESSION_RULES: self._rule_changed,
+        }
         topics = topics_of(self._settings)
         return {
             name: CompactedReader(self._app.settings, topics.name(name), on_change.get(name), self._app.fail)
-            for name in (BREAKERS, CONTROLS, TEMPLATES, TENANTS)
+            for name in (BREAKERS, CONTROLS, SUPPRESSION_RULES, TEMPLATES, TENANTS)
         }
 
     async def _breaker_changed(self, key: bytes, value: bytes | None) -> None:
@@ -205,6 +232,14 @@ class Parts:
 
     async def _control_changed(self, key: bytes, value: bytes | None) -> None:
         self.view.read_control(key, value)
+
+    async def _rule_changed(self, key: bytes, value: bytes | None) -> None:
+        self.everywhere.read(key, value)
+
+    def _composer(self, adapters: Mapping[str, Provider]) -> Composes:
+        """What stands before every provider call; in a test environment staging stands around it."""
+        composer = Composer(self.contents, Renderer(), adapters)
+        return composer if self.staging is None else StagedComposer(composer, self.staging)
 
     async def _load_message(self, ref: RecordRef) -> Message | None:
         found = await self.contents.load(ref)

@@ -47,6 +47,7 @@ LOOKUPS = "lookups"
 PROVIDER_OUTCOMES = "provider-outcomes"
 BREAKERS = "breakers"
 CONTROLS = "controls"
+SUPPRESSION_RULES = "suppression-rules"
 
 WEBHOOK_TYPES = ("mailgun", "ses", "directmail", "bounces", "tracking")
 
@@ -98,6 +99,7 @@ class Topics:
             (TENANTS, _COMPACT),
             (BREAKERS, _COMPACT),
             (CONTROLS, _COMPACT),
+            (SUPPRESSION_RULES, _COMPACT),
         ]
         return tuple(TopicSpec(self.name(n), True, c) for n, c in keyed) + tuple(
             TopicSpec(self.name(n), False, c) for n, c in single

@@ -16,6 +16,8 @@ from streams.configured import (
     engine_settings,
     intake_config,
     retry_policy,
+    staging,
+    suppression_policy,
     topic_specs,
 )
 from streams.core.message import Mailbox, Stream
@@ -126,9 +128,6 @@ def test_a_provider_that_does_not_exist_is_named(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("section", "named"),
     [
-        ('[staging]\nredirect = "me@example.com"', "[staging]"),
-        ('[staging]\nallow = ["@example.com"]', "[staging]"),
-        ("[suppression]\nhard_bounces = false", "[suppression]"),
         ("[tracking]\nopens = true", "[tracking]"),
         ('[tenants.a]\nalert = "ops@example.com"', "[tenants.a] alert"),
         (
@@ -152,3 +151,18 @@ def test_tables_on_disk_without_their_extra_are_refused_at_start(
     monkeypatch.setattr("streams.configured.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"streams-mail\[rocksdb\]"):
         check_supported(settings)
+
+
+def test_staging_and_suppression_are_obeyed(tmp_path: Any) -> None:
+    settings = load(
+        tmp_path,
+        CONFIG + '\n[staging]\nallow = ["@ours.example"]\nredirect = "dev@ours.example"\n'
+        "[suppression]\nhard_bounces = false\nexpire_days = 2",
+    )
+    check_supported(settings)
+    policy, stage = suppression_policy(settings), staging(settings)
+    assert (policy.bounces, policy.lasts_ms) == (False, 2 * 86_400_000)
+    assert stage is not None
+    assert stage.allows("Ann@OURS.example")
+    assert stage.redirects("ann@customer.example")
+    assert staging(load(tmp_path)) is None

@@ -27,7 +27,7 @@ from streams.core.ids import partition_of_text
 from streams.core.lifecycle import Step, advance, expired
 from streams.core.message_state import MessageState
 from streams.core.receipt import Receipt, ReceiptKind
-from streams.core.suppression import Suppression, SuppressionChange, SuppressionKind, fold
+from streams.core.suppression import Suppression, SuppressionChange, SuppressionKind, SuppressionPolicy, fold
 from streams.failpoints import failpoint
 from streams.serde.configuration import encode_audit
 from streams.serde.events import encode_event, event_headers
@@ -52,6 +52,9 @@ class TrackConfig:
     retention_ms: int = 30 * _DAY_MS
     event_prefix: bytes = b""
     audit_prefix: bytes | None = None
+    suppression: SuppressionPolicy = field(default_factory=SuppressionPolicy)
+    spares: Callable[[str], bool] | None = None
+    """Addresses whose provider reports are about somebody else: mail to them is redirected (staging)."""
 
 
 @dataclass(slots=True)
@@ -102,10 +105,10 @@ class Track:
             state = _read_suppression(row)
             if isinstance(state, Malformed):
                 return True
-            kind = state.blocks("bulk")
-            if kind is not None:
-                in_force[kind.value] += 1
-            return not state.active() and now_ms - state.changed_ms() > retention_ms
+            held = state.in_force(now_ms)
+            if held:
+                in_force[held[0].kind.value] += 1
+            return not held and now_ms - state.over_ms() > retention_ms
 
         counts = TrackCounts()
         for row in self._old_messages.sweep(partition, old_message):
@@ -153,6 +156,10 @@ class _Run:
         """One record of ``receipts``."""
         receipt = unpack(record.value or b"")
         if not isinstance(receipt, Receipt):
+            if isinstance(receipt, SuppressionChange):
+                self.counts.receipts += 1
+                self._suppress(receipt)
+                return
             detail = receipt.detail if isinstance(receipt, Malformed) else f"a {type(receipt).__name__}, not a receipt"
             self._dead(record, "malformed", detail)
             return
@@ -168,7 +175,7 @@ class _Run:
         except ValueError as exc:  # an event too large for a record; its state is kept
             self._dead(record, "too_large", str(exc))
         for change in step.suppressions:
-            self._suppress(receipt, change)
+            self._suppress(change, receipt)
 
     def keep(self) -> None:
         """Stage the rows that changed."""
@@ -222,7 +229,11 @@ class _Run:
         partition = partition_of_text(theirs, self._track.config.partitions)
         self.unit.emit(self._topics.name(LOOKUPS), partition, bind_key(bind), pack(bind))
 
-    def _suppress(self, receipt: Receipt, change: SuppressionChange) -> None:
+    def _suppress(self, wish: SuppressionChange, receipt: Receipt | None = None) -> None:
+        config = self._track.config
+        change = config.suppression.judged(wish)
+        if change is None or (wish.message_id and config.spares is not None and config.spares(wish.recipient)):
+            return
         key = change.recipient_key
         row = self._suppressions.get(key)
         if row is None:
@@ -234,45 +245,57 @@ class _Run:
             return
         self._suppressions[key] = after
         self.counts.suppression(change)
-        action = "suppression.remove" if change.kind is None else "suppression.add"
+        self._audit_suppression(change, receipt)
+
+    def _audit_suppression(self, change: SuppressionChange, receipt: Receipt | None) -> None:
+        action = "suppression.remove" if change.lifts else "suppression.add"
         why = {} if change.kind is None else {"kind": change.kind.value}
-        if change.message_id:
-            why["message_id"] = change.message_id
-        actor = change.actor or receipt.provider or "track"
-        self._audit(receipt, actor, action, TargetKind.ADDRESS, key, change.tenant, AuditResult.DONE, why)
+        for name, value in (("message_id", change.message_id), ("list_id", change.list_id)):
+            if value:
+                why[name] = value
+        if receipt is None:
+            cause, detail = f"{change.kind}/{change.list_id}/{change.changed_ms}", change.note
+        else:
+            cause, detail = receipt.receipt_id, receipt.reason.detail if receipt.reason else ""
+        actor = change.actor or change.source or "track"
+        self._audit(
+            AuditRecord(
+                audit_id(actor, action, change.recipient_key, cause),
+                change.changed_ms,
+                actor,
+                action,
+                TargetKind.ADDRESS,
+                change.recipient_key,
+                change.tenant,
+                AuditResult.DONE,
+                detail,
+                why,
+            )
+        )
 
     def _audit_conflict(self, receipt: Receipt, step: Step) -> None:
         facts = receipt.facts or (step.state.facts if step.state else None)
         tenant = facts.tenant if facts else ""
         why = {"idempotency_key": facts.idempotency_key} if facts else {}
         action, target = "message.conflict", receipt.message_id
-        self._audit(receipt, "track", action, TargetKind.MESSAGE, target, tenant, AuditResult.REFUSED, why)
-
-    def _audit(
-        self,
-        receipt: Receipt,
-        actor: str,
-        action: str,
-        kind: TargetKind,
-        target: str,
-        tenant: str,
-        result: AuditResult,
-        attributes: dict[str, str],
-    ) -> None:
-        audit = AuditRecord(
-            audit_id(actor, action, target, receipt.receipt_id),
-            receipt.occurred_ms,
-            actor,
-            action,
-            kind,
-            target,
-            tenant,
-            result,
-            receipt.reason.detail if receipt.reason else "",
-            attributes,
+        self._audit(
+            AuditRecord(
+                audit_id("track", action, target, receipt.receipt_id),
+                receipt.occurred_ms,
+                "track",
+                action,
+                TargetKind.MESSAGE,
+                target,
+                tenant,
+                AuditResult.REFUSED,
+                receipt.reason.detail if receipt.reason else "",
+                why,
+            )
         )
+
+    def _audit(self, audit: AuditRecord) -> None:
         value = encode_audit(audit, self._track.config.audit_prefix)
-        self.unit.emit(self._topics.name(AUDIT_LOG), 0, tenant.encode(), value)
+        self.unit.emit(self._topics.name(AUDIT_LOG), 0, audit.tenant.encode(), value)
 
     def _dead(self, record: RecordPort, reason: str, detail: str) -> None:
         self.counts.dead_letters[reason] += 1

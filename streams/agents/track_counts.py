@@ -76,7 +76,7 @@ class TrackCounts:
 
     def suppression(self, change: SuppressionChange) -> None:
         """A row of suppressions changed."""
-        if change.kind is None:
+        if change.lifts or change.kind is None:
             self.lifted += 1
         else:
             self.suppressed[change.kind.value] += 1

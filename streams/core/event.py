@@ -101,6 +101,8 @@ class ReasonKind(StrEnum):
     AUTO_REPLY = "auto_reply"
     CANCELLED = "cancelled"
     UNCERTAIN = "uncertain"
+    STAGING = "staging"  # a test environment: not sent, or sent to somebody else
+    ATTACHMENT = "attachment"  # it could not be fetched
     OTHER = "other"
     UNKNOWN = "unknown"
 

@@ -145,6 +145,7 @@ def message_of(
         retry_policy=request.retry_policy or (tenant.retry_policy if tenant else ""),
         on_uncertain=request.on_uncertain,
         traceparent=traceparent,
+        list_id=request.list_id,
     )
 
 

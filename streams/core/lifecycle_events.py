@@ -60,7 +60,7 @@ def events_of(
         events.append(_accepted(receipt.message_id, facts, recorded_ms))
     told = before.attempts if before.facts is not None else ()
     for attempt in newly_proven(told, after.attempts):
-        events.append(_sent(receipt.message_id, attempt, facts, after.status, recorded_ms))  # noqa: PERF401
+        events.append(_sent(receipt, attempt, facts, after.status, recorded_ms))  # noqa: PERF401
     if before.early and not after.early:
         history = sorted((*before.early, receipt), key=by_time)
         events += [_event(told, facts, after.status, recorded_ms) for told in history if told.kind in EVENT_OF]
@@ -88,13 +88,13 @@ def _accepted(message_id: str, facts: Facts, recorded_ms: int) -> DeliveryEvent:
     )
 
 
-def _sent(message_id: str, attempt: Attempt, facts: Facts, status: Status, recorded_ms: int) -> DeliveryEvent:
+def _sent(receipt: Receipt, attempt: Attempt, facts: Facts, status: Status, recorded_ms: int) -> DeliveryEvent:
     return DeliveryEvent(
-        event_id(message_id, EventType.SENT, f"sent/{attempt.number}"),
+        event_id(receipt.message_id, EventType.SENT, f"sent/{attempt.number}"),
         EventType.SENT,
         attempt.sent_ms,
         recorded_ms,
-        message_id,
+        receipt.message_id,
         facts.idempotency_key,
         facts.tenant,
         facts.stream,
@@ -103,6 +103,7 @@ def _sent(message_id: str, attempt: Attempt, facts: Facts, status: Status, recor
         attempt.provider,
         attempt.provider_message_id,
         attempt.number,
+        receipt.reason if receipt.kind is ReceiptKind.SENT else None,  # that it was redirected
         tags=facts.tags,
         metadata=facts.metadata,
         traceparent=facts.traceparent,

@@ -131,3 +131,4 @@ class Message:
     retry_policy: str = ""
     on_uncertain: OnUncertain = OnUncertain.HOLD
     traceparent: str = ""
+    list_id: str = ""

@@ -22,6 +22,7 @@ from streams.core.breaker import OutcomeSum
 from streams.core.command import Cancel, NoProof, Retry, Settle
 from streams.core.message import Content, Message
 from streams.core.receipt import Receipt
+from streams.core.suppression import SuppressionChange
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ _CORE_KINDS: tuple[tuple[int, type], ...] = (
     (0x06, Settle),
     (0x07, NoProof),
     (0x08, OutcomeSum),
+    (0x09, SuppressionChange),
 )
 """0x01..0x1F belong to ``streams.core``; owners elsewhere call :func:`register` with 0x20..0x7A."""
 

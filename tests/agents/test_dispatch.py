@@ -14,7 +14,7 @@ from streams.core.ledger import LedgerState
 from streams.core.message import OnUncertain, Stream
 from streams.core.outcome import Accepted, AttemptResult, Deferred, Rejected, Scope, Split, Uncertain
 from streams.core.receipt import ReceiptKind
-from streams.core.suppression import Suppression, SuppressionKind
+from streams.core.suppression import Hold, Suppression, SuppressionKind
 from streams.providers.base import CannotTell, Found
 from streams.serde.internal import packer
 from tests.agents.dispatch_desk import PARTITIONS, Desk, reason
@@ -333,7 +333,7 @@ async def test_rule_12_a_request_older_than_the_ledger_is_never_sent() -> None:
 async def test_a_suppressed_address_is_not_written_to() -> None:
     d = await desk()
     message = d.message()
-    row = packer(Suppression)(Suppression(since=((SuppressionKind.BOUNCE, 5),)))
+    row = packer(Suppression)(Suppression((Hold(SuppressionKind.BOUNCE, 5),)))
     d.engine.table("suppressions").put(
         partition_of(message.message_id, PARTITIONS), recipient_key_of(message.message_id).encode(), row
     )

@@ -16,7 +16,7 @@ from streams.core.event import BounceType, EventType, Status
 from streams.core.ids import message_id, partition_of_text, recipient_key, recipient_key_of
 from streams.core.message_state import MessageState
 from streams.core.receipt import Receipt, ReceiptKind
-from streams.core.suppression import Suppression, SuppressionKind
+from streams.core.suppression import Hold, Suppression, SuppressionKind
 from streams.serde.configuration import decode_audit
 from streams.serde.events import decode_event
 from streams.serde.internal import pack, packer, unpack, unpacker
@@ -162,7 +162,7 @@ async def test_rule_22_a_suppression_that_a_crash_lost_comes_back_with_the_repea
     await desk.take(receipt(K.SENT, 1), bounce)
     desk.suppressions.rows.clear()  # the row of the message was logged, this one was not
     await desk.take(bounce)
-    assert desk.suppression().active() == (SuppressionKind.BOUNCE,)
+    assert desk.suppression().active(NOW_MS) == (SuppressionKind.BOUNCE,)
 
 
 async def test_commands_go_to_the_outbound_topic_of_the_messages_stream() -> None:
@@ -183,10 +183,10 @@ async def test_a_suppression_and_its_lifting_are_kept_and_noted() -> None:
     desk = Desk()
     key = recipient_key_of(MESSAGE_ID)
     await desk.take(receipt(K.SENT, 1), receipt(K.COMPLAINED, 1, at_s=5, suppress=True))
-    assert desk.suppression().active() == (SuppressionKind.COMPLAINT,)
+    assert desk.suppression().active(NOW_MS) == (SuppressionKind.COMPLAINT,)
     assert desk.suppression().recipient == "ann@example.com"
     await desk.take(receipt(K.UNSUPPRESS, at_s=9, message_id=key, receipt_id="lift", actor="bob"))
-    assert desk.suppression().active() == ()
+    assert desk.suppression().active(NOW_MS) == ()
     audits = desk.audits()
     assert [(a.action, a.actor, a.target, a.tenant) for a in audits] == [
         ("suppression.add", "mailgun-eu", key, "acme"),
@@ -286,7 +286,7 @@ async def test_the_sweep_keeps_suppressions_in_force_and_forgets_lifted_ones() -
 
 async def test_suppressions_of_all_partitions_are_counted_until_a_partition_leaves() -> None:
     desk = Desk()
-    row = packer(Suppression)(Suppression(((SuppressionKind.BOUNCE, 1), (SuppressionKind.COMPLAINT, 2))))
+    row = packer(Suppression)(Suppression((Hold(SuppressionKind.BOUNCE, 1), Hold(SuppressionKind.COMPLAINT, 2))))
     for partition in (1, 2):
         for n in range(3_000):
             desk.suppressions.put(partition, b"%d" % n, row)

@@ -13,7 +13,7 @@ from streams.core.ledger import LedgerState
 from streams.core.message import Message, OnUncertain
 from streams.core.outcome import Accepted, AttemptResult, Rejected, Uncertain
 from streams.core.receipt import ReceiptKind
-from streams.core.suppression import Suppression, SuppressionKind
+from streams.core.suppression import Hold, Suppression, SuppressionKind
 from streams.serde.internal import packer
 from tests.agents.dispatch_desk import PARTITIONS, Desk, reason
 
@@ -91,6 +91,6 @@ async def test_rule_09_what_happens_while_a_message_stands_in_line_is_seen_befor
 
 
 def _suppress(desk: Desk, message: Message) -> None:
-    row = packer(Suppression)(Suppression(since=((SuppressionKind.COMPLAINT, 5),)))
+    row = packer(Suppression)(Suppression((Hold(SuppressionKind.COMPLAINT, 5),)))
     home = partition_of(message.message_id, PARTITIONS)
     desk.engine.table("suppressions").put(home, recipient_key_of(message.message_id).encode(), row)

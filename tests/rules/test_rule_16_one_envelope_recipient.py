@@ -10,7 +10,7 @@ import pytest
 from streams.core.ids import partition_of, recipient_key_of
 from streams.core.message import Mailbox, Role
 from streams.core.receipt import ReceiptKind
-from streams.core.suppression import Suppression, SuppressionKind
+from streams.core.suppression import Hold, Suppression, SuppressionKind
 from streams.serde.internal import packer
 from tests.agents.dispatch_desk import PARTITIONS, Desk
 from tests.rules.mail import entry, sandbox
@@ -36,7 +36,7 @@ async def test_rule_16_a_suppressed_copy_is_not_sent_and_the_others_are() -> Non
     people = {"to@example.net": Role.TO, "cc@example.net": Role.CC, "bcc@example.net": Role.BCC}
     messages = {email: desk.message(email, role=role) for email, role in people.items()}
     gone = messages["cc@example.net"].message_id
-    row = packer(Suppression)(Suppression(since=((SuppressionKind.COMPLAINT, 5),)))
+    row = packer(Suppression)(Suppression((Hold(SuppressionKind.COMPLAINT, 5),)))
     desk.engine.table("suppressions").put(partition_of(gone, PARTITIONS), recipient_key_of(gone).encode(), row)
     await desk.give(*messages.values())
     assert sorted(desk.sent_to()) == ["bcc@example.net", "to@example.net"]

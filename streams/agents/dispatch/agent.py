@@ -34,6 +34,7 @@ from streams.agents.dispatch.schedule import Schedule
 from streams.agents.dispatch.tasks import Tasks
 from streams.agents.dispatch.waker import Waker
 from streams.agents.ports import BatchPort, EnginePort, TablePort
+from streams.agents.suppression_view import SuppressionView
 from streams.core.ids import partition_of, partition_of_text
 from streams.core.ledger import AttemptRow, LedgerState, is_foreign
 from streams.core.message import Message, RecordRef, Stream
@@ -55,6 +56,7 @@ class Dispatch:
         app: EnginePort,
         attempts: TablePort,
         suppressions: TablePort,
+        everywhere: SuppressionView | None = None,
         composer: Composes,
         load_message: Callable[[RecordRef], Coroutine[Any, Any, Message | None]],
         providers: Mapping[str, Provider],
@@ -74,7 +76,7 @@ class Dispatch:
         self.schedule = Schedule()
         self.busy: dict[str, Flight | None] = {}
         """Message ids that may not be touched; None while a command holds one."""
-        self.refusals = Refusals(suppressions, config)
+        self.refusals = Refusals(suppressions, config, everywhere or SuppressionView())
         self._load = load_message
         self._outbound = config.topics.outbound("transactional")
         self.tasks = Tasks(crash)

@@ -175,6 +175,7 @@ class Calls:
                 lease_until_ms=lease_ms,
                 owner=owner,
                 sent_ms=now_ms,
+                reason=flight.note,
             )
             tickets.append(self.book.write(flight.partition, flight.message.message_id, flight.row))
         await acked(tickets)

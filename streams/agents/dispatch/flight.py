@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streams.agents.ports import BatchPort
+from streams.core.event import Reason
 from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.message import Message, RecordRef
 
@@ -25,6 +26,8 @@ class Flight:
     """Of the consumer group when the flight began; rows are written only within it."""
     cancelled_by: str = ""
     single: bool = False
+    note: Reason | None = None
+    """What the call that begins should say about itself, as that it is redirected (staging)."""
     probe_epoch: int = 0
     """Epoch of the half-open breaker whose one probe this is; 0 for ordinary sends."""
 

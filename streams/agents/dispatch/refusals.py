@@ -8,6 +8,7 @@ from __future__ import annotations
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
 from streams.agents.ports import TablePort
+from streams.agents.suppression_view import SuppressionView
 from streams.core.event import Reason, ReasonKind
 from streams.core.ids import recipient_key_of
 from streams.core.ledger import AttemptRow, LedgerState
@@ -19,10 +20,11 @@ _read = unpacker(Suppression)
 
 
 class Refusals:
-    """Reads the table ``suppressions`` of the same partition; its lag is harmless here."""
+    """Reads the table ``suppressions`` of the same partition, where its lag is harmless, and what holds for everybody."""
 
-    def __init__(self, suppressions: TablePort, config: DispatchConfig) -> None:
+    def __init__(self, suppressions: TablePort, config: DispatchConfig, everywhere: SuppressionView) -> None:
         self._suppressions = suppressions
+        self._everywhere = everywhere
         self._ledger_ms = int(config.topics.ledger_days * _DAY_MS)
 
     def row_of(self, flight: Flight, now_ms: int) -> AttemptRow | None:
@@ -37,7 +39,7 @@ class Refusals:
         if not flight.attempts and now_ms - message.requested_ms > self._ledger_ms:
             reason = Reason(ReasonKind.EXPIRED, detail="the request is older than the send ledger remembers")
             return self.row(flight, LedgerState.EXPIRED, reason, now_ms)
-        if (blocked := self._suppressed(flight)) is not None:
+        if (blocked := self._suppressed(flight, now_ms)) is not None:
             return self.row(flight, LedgerState.SUPPRESSED, blocked, now_ms)
         return None
 
@@ -53,7 +55,13 @@ class Refusals:
             reason=reason,
         )
 
-    def _suppressed(self, flight: Flight) -> Reason | None:
+    def _suppressed(self, flight: Flight, now_ms: int) -> Reason | None:
+        own = self._suppressed_here(flight, now_ms)
+        if own is None and self._everywhere:
+            return self._everywhere.blocked(flight.message, now_ms)
+        return own
+
+    def _suppressed_here(self, flight: Flight, now_ms: int) -> Reason | None:
         key = recipient_key_of(flight.message.message_id).encode()
         kept = self._suppressions.get(flight.partition, key)
         if kept is None:
@@ -61,5 +69,5 @@ class Refusals:
         row = _read(kept)
         if isinstance(row, Malformed):
             return None
-        kind = row.blocks(flight.message.stream.value)
+        kind = row.blocks(flight.message.stream.value, flight.message.list_id, now_ms)
         return None if kind is None else Reason(REASON_OF[kind], detail=f"the address is suppressed: {kind.value}")
