@@ -181,6 +181,7 @@ POLL_MESSAGE_AGE = _histogram(
 )
 POLL_WAITING = _gauge("poll_waiting_messages", "Items that lie in a queue or mailbox.", POLL_SOURCE)
 POLL_OLDEST = _gauge("poll_oldest_seconds", "Age of the oldest of them, where the source tells.", POLL_SOURCE)
+POLL_DEAD_LETTERS = _gauge("poll_dead_letters", "Items in the dead-letter queue of a queue.", POLL_SOURCE)
 WEBHOOK_ORPHANS = _counter("webhook_orphans", "Provider events of which no message was found.", PROVIDER)
 WEBHOOK_OUT_OF_ORDER = _counter("webhook_out_of_order", "Provider events that came before what they follow.", PROVIDER)
 UNKNOWN_VOCABULARY = _counter("unknown_vocabulary", "Words of a provider that are in none of our tables.", PROVIDER)
@@ -236,6 +237,7 @@ CATALOGUE: tuple[Series, ...] = (
     POLL_MESSAGE_AGE,
     POLL_WAITING,
     POLL_OLDEST,
+    POLL_DEAD_LETTERS,
     WEBHOOK_ORPHANS,
     WEBHOOK_OUT_OF_ORDER,
     UNKNOWN_VOCABULARY,

@@ -62,6 +62,7 @@ class Metrics(Collector):
         self.poll_message_age = self._histogram(catalogue.POLL_MESSAGE_AGE)
         self.poll_waiting = self._gauge(catalogue.POLL_WAITING)
         self.poll_oldest = self._gauge(catalogue.POLL_OLDEST)
+        self.poll_dead_letters = self._gauge(catalogue.POLL_DEAD_LETTERS)
         self.webhook_orphans = self._counter(catalogue.WEBHOOK_ORPHANS)
         self.webhook_out_of_order = self._counter(catalogue.WEBHOOK_OUT_OF_ORDER)
         self.unknown_vocabulary = self._counter(catalogue.UNKNOWN_VOCABULARY)

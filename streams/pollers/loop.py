@@ -243,4 +243,6 @@ class Poller:
                     self.metrics.poll_waiting.at(self.source.name).set(found.items)
                     if found.oldest_s >= 0:
                         self.metrics.poll_oldest.at(self.source.name).set(found.oldest_s)
+                    if found.dead >= 0:
+                        self.metrics.poll_dead_letters.at(self.source.name).set(found.dead)
             await asyncio.sleep(_MEASURE_S)

@@ -38,10 +38,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What lies in the source, as far as it can tell. ``oldest_s`` is -1 where it cannot."""
+    """What lies in the source, -1 where it cannot tell. ``dead`` is what its dead-letter queue holds."""
 
     items: int
     oldest_s: float = -1.0
+    dead: int = -1
 
 
 class Source(Protocol):

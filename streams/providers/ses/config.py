@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
 _URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+_QUEUE_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+/\d{12}/[A-Za-z0-9_-]{1,80}(?:\.fifo)?")
+_SQS_HOST = re.compile(r"https?://(?:sqs\.)?([a-z]{2}(?:-[a-z]+)+-\d)\..*")
 _CONFIGURATION_SET = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
@@ -48,6 +50,25 @@ class Config:
         default=False, metadata=_doc("Suppress addresses that SES's own address validation calls invalid.")
     )
 
+    sqs_queue_url: str = field(
+        default="",
+        metadata=_doc(
+            "SQS queue with its events, fetched by `streams poll`: filled by SNS (envelopes of the topics in "
+            "`topic_arns`, or raw delivery) or by EventBridge."
+        ),
+    )
+    sqs_endpoint_url: str = field(default="", metadata=_doc("Another SQS endpoint, for tests and private links."))
+    sqs_wait_s: int = field(
+        default=20,
+        metadata=_doc("How long one receive waits for events (long poll), which a stop may take.")
+        | {"least": 0, "most": 20},
+    )
+    sqs_visibility_s: int = field(
+        default=120,
+        metadata=_doc("How long SQS keeps what was received for us; it is extended while Kafka takes longer.")
+        | {"least": 10, "most": 43_200},
+    )
+
     def __post_init__(self) -> None:
         if not _REGION.fullmatch(self.region):
             raise ValueError(f"region must be an AWS region, not {self.region!r}")
@@ -55,7 +76,9 @@ class Config:
             raise ValueError("configuration_set may hold letters, digits, - and _, at most 64")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             raise ValueError("access_key_id and secret_access_key belong together")
-        for name in ("endpoint_url", "sns_endpoint_url"):
+        if self.sqs_queue_url and not _QUEUE_URL.fullmatch(self.sqs_queue_url):
+            raise ValueError(f"sqs_queue_url must be https://HOST/ACCOUNT/QUEUE, not {self.sqs_queue_url!r}")
+        for name in ("endpoint_url", "sns_endpoint_url", "sqs_endpoint_url"):
             url = getattr(self, name)
             if url and not _URL.fullmatch(url):
                 raise ValueError(f"{name} must be a scheme and a host without a path, not {url!r}")
@@ -68,6 +91,12 @@ class Config:
     def sns_endpoint(self, region: str) -> str:
         """Base URL of SNS in a topic's region."""
         return self.sns_endpoint_url or f"https://sns.{region}.{_suffix(region)}"
+
+    @property
+    def sqs_region(self) -> str:
+        """Region of the queue: what its URL says, else the one that sends."""
+        named = _SQS_HOST.fullmatch(self.sqs_queue_url)
+        return named[1] if named else self.region
 
 
 def _suffix(region: str) -> str:
