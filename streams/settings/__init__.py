@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from streams.settings.clients import aiokafka_options, librdkafka_options
+from streams.settings.flow import Excess, LimitSettings
 from streams.settings.load import load_settings, provider_options
 from streams.settings.model import (
     BUILT_IN_RETRIES,
@@ -45,8 +46,10 @@ __all__ = [
     "AttachmentSettings",
     "BreakerSettings",
     "DispatchSettings",
+    "Excess",
     "IngressSettings",
     "KafkaSettings",
+    "LimitSettings",
     "Mechanism",
     "PollSettings",
     "Profile",

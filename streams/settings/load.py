@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from streams.settings.flow import LimitSettings
 from streams.settings.model import (
     BUILT_IN_RETRIES,
     MAX_PROVIDERS,
@@ -56,6 +57,7 @@ PLAIN_SECTIONS: Mapping[str, type] = MappingProxyType(
         "breaker": BreakerSettings,
         "suppression": SuppressionSettings,
         "dispatch": DispatchSettings,
+        "limits": LimitSettings,
         "staging": StagingSettings,
         "attachments": AttachmentSettings,
         "tracking": TrackingSettings,
@@ -99,7 +101,7 @@ def provider_options(
         if account not in provider.accounts:
             raise SettingsError(f"{place}: there is no account {account}{suggestion(account, provider.accounts)}")
         place = Place("configuration", ("providers", provider.name, "accounts", account))
-        table |= provider.accounts[account]
+        table |= {key: value for key, value in provider.accounts[account].items() if key not in _GENERIC_KEYS}
     given = {"name": provider.name} if any(item.name == "name" for item in fields_of(cls)) else {}
     return Reader(environment).table(cls, table, place, given)
 

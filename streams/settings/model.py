@@ -16,6 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from streams.settings.flow import LimitSettings
 from streams.settings.keys import key, required
 from streams.settings.secret import Secret
 
@@ -195,6 +196,13 @@ class ProviderSettings:
         {},
         "Further credentials here, as `[providers.NAME.accounts.ACCOUNT]`; only what differs is given there.",
     )
+    warm_up_start: str = key(
+        "", "First day (UTC) of a warm-up: from then on a daily cap that grows; empty for none.", example="2026-11-01"
+    )
+    warm_up_first: int = key(50, "Messages on the first day of the warm-up.", least=1)
+    warm_up_growth: float = key(1.5, "Each day of the warm-up takes so many times the day before.", least=1, most=10)
+    warm_up_days: int = key(30, "Days until there is no cap any more.", least=1, most=365)
+    warm_up_overflow: str = key("", "Provider that takes what exceeds the cap; empty for the next one of the route.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,8 +236,9 @@ class TenantSettings:
     name: str = field(metadata={"hidden": True})
     sender: str = key("", "Sender of requests that name none.", named="from", example="Shop <news@shop.example.com>")
     accounts: Mapping[str, str] = key(
-        {}, "Its account per provider. Not obeyed yet, and so refused at start.", example='{ mailgun = "shop" }'
+        {}, "Its account per provider, one of `[providers.NAME.accounts]`.", example='{ mailgun = "shop" }'
     )
+    rate: float = key(0.0, "Messages per second over all providers; 0 for `[limits] tenant_rate`.", least=0)
     retry: str = key("", "Its retry policy; empty for `[dispatch] retry`.")
     alert: str = key("", "Who gets a mail when its messages are given up. Not obeyed yet, and so refused at start.")
 
@@ -262,6 +271,12 @@ class BreakerSettings:
     max_open_s: float = key(40.0, "Longest pause before a probe.", least=0.1, most=86_400)
     probe_lease_s: float = key(
         60.0, "A probe that has not answered by then is given to another worker.", least=1, most=3600
+    )
+    ramp_s: float = key(
+        30.0,
+        "After it has closed, its share of traffic that has another way grows over this time; 0 for all at once.",
+        least=0,
+        most=86_400,
     )
 
 
@@ -307,6 +322,11 @@ class DispatchSettings:
         3600.0, "How long an uncertain message waits for proof before `on_uncertain` decides.", least=1, most=604_800
     )
     retry: str = key("cubed", "Retry policy of requests and tenants that name none.")
+    lend_rates: bool = key(True, "Workers lend each other what they do not use of a provider's rate.")
+    tenant_secrets: tuple[str, ...] = key(
+        ("env:TENANT_", "file:/run/secrets/tenants/", "aws-secretsmanager:tenants/"),
+        "What references to secrets in records of the topic `tenants` must begin with.",
+    )
     text_from_html: bool = key(True, "Give mail that has only HTML a text part made from it.")
 
 
@@ -379,6 +399,7 @@ class Settings:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     suppression: SuppressionSettings = field(default_factory=SuppressionSettings)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
     staging: StagingSettings = field(default_factory=StagingSettings)
     attachments: AttachmentSettings = field(default_factory=AttachmentSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)

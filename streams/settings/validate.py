@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from urllib.parse import urlsplit
 
 from streams.core.message import Stream
 from streams.settings.model import Profile, Settings
 from streams.settings.read import suggestion
-from streams.settings.secret import SettingsError
+from streams.settings.secret import SettingsError, is_reference
 
 _BOOTSTRAP = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
@@ -27,6 +28,7 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from _routing(settings)
     yield from _tenants(settings)
     yield from _retries(settings)
+    yield from _limits(settings)
     yield from _addresses(settings)
     yield from _urls(settings)
 
@@ -50,6 +52,31 @@ def _kafka(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "[kafka] address_secret", "must not be longer than 64 bytes"
     if kafka.profile is Profile.EMBEDDED and kafka.replication_factor != 1:
         yield "[kafka] replication_factor", "must be 1 with the embedded broker"
+
+
+def _limits(settings: Settings) -> Iterator[tuple[str, str]]:
+    for stream in settings.limits.recipient_streams:
+        if stream not in set(Stream):
+            yield "[limits] recipient_streams", f"may hold transactional and bulk; found {stream!r}"
+    for provider in settings.providers.values():
+        where = f"[providers.{provider.name}]"
+        if provider.warm_up_start and warm_up_day(provider.warm_up_start) is None:
+            yield f"{where} warm_up_start", f"must be a day such as 2026-11-01, not {provider.warm_up_start!r}"
+        overflow = provider.warm_up_overflow
+        if overflow and (overflow not in settings.providers or overflow == provider.name):
+            close = suggestion(overflow, settings.providers)
+            yield f"{where} warm_up_overflow", f"names {overflow}, which is not another provider{close}"
+    for prefix in settings.dispatch.tenant_secrets:
+        if not is_reference(prefix):
+            yield "[dispatch] tenant_secrets", f"must hold beginnings of references; found {prefix!r}"
+
+
+def warm_up_day(text: str) -> int | None:
+    """The day that ``warm_up_start`` names, counted from 1970-01-01; None if it is none."""
+    try:
+        return (date.fromisoformat(text) - date(1970, 1, 1)).days
+    except ValueError:
+        return None
 
 
 def _providers(settings: Settings) -> Iterator[tuple[str, str]]:
