@@ -19,6 +19,7 @@ from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import OPEN, AttemptRow, receipt_kind
 from streams.core.message import Message
 from streams.core.receipt import Facts, Receipt, ReceiptKind
+from streams.core.refusal import bounce_in
 from streams.failpoints import failpoint
 from streams.serde.internal import Malformed, pack, packer, unpacker
 from streams.topics import RECEIPTS
@@ -149,6 +150,7 @@ class Book:
 def receipt_of(message: Message, row: AttemptRow, kind: ReceiptKind, retry_final: bool) -> Receipt:
     """The receipt of a row: the same again whenever it is built from the same row."""
     once = kind in (ReceiptKind.ACCEPTED, ReceiptKind.SCHEDULED)
+    bounce = bounce_in(row.reason) if kind is ReceiptKind.REJECTED else None
     return Receipt(
         message_id=message.message_id,
         kind=kind,
@@ -158,6 +160,8 @@ def receipt_of(message: Message, row: AttemptRow, kind: ReceiptKind, retry_final
         provider=row.provider,
         provider_message_id=row.provider_message_id,
         reason=row.reason,
+        bounce_type=bounce.bounce_type if bounce else None,
+        suppress=bounce is not None and bounce.suppress,
         retry_at_ms=row.due_ms if kind in (ReceiptKind.RETRY, ReceiptKind.SCHEDULED) else 0,
         facts=facts_of(message, retry_final),
     )

@@ -1,0 +1,180 @@
+"""Transactions on one wire, one after the other; with PIPELINING (RFC 2920) one round trip each.
+
+A pipelined group is the content of one message followed by MAIL, RCPT and DATA of the next. The next one's content
+leaves only after its own 354, so what is in doubt when the connection breaks is never more than one message.
+
+Rules:
+
+1. ``doubtful`` names the message whose final dot may have left and whose reply has not come. Everything before that is
+   certainly not sent, everything after it has a verdict.
+2. The final dot of a large message is written after the rest has been passed on: a connection that breaks meanwhile
+   leaves no doubt.
+3. A refused envelope is reset before the next (``Wire.dirty``). A server that takes DATA although it refused the
+   recipient gets an empty message, as RFC 2920 §3.1 asks; the refusal stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streams.core.outcome import Accepted, Outcome
+from streams.providers._smtp.envelope import Envelope, commands, stuffed
+from streams.providers._smtp.replies import outcome_of
+from streams.providers._smtp.stages import Stage
+from streams.providers._smtp.wire import Reply, Wire, WireLost
+
+LARGE = 65_536
+"""Bytes from which on rule 2 is worth a second write."""
+
+_STAGES = (Stage.MAIL, Stage.RCPT, Stage.DATA)
+_START = 354
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One message of a batch: ``number`` is its place there."""
+
+    number: int
+    envelope: Envelope
+    sender: str = ""
+    own_sender: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known so far; read by whoever ends the run from outside (a deadline, a lost connection)."""
+
+    verdicts: dict[int, Outcome] = field(default_factory=dict)
+    doubtful: int | None = None
+    answered: bool = False
+    """Whether the server has answered anything on this wire during this run."""
+
+
+class Carrier:
+    """Runs jobs over one wire. ``named`` reads the server's own id out of its last reply."""
+
+    def __init__(
+        self, wire: Wire, progress: Progress, named: Callable[[Reply, Envelope], str], *, pipelining: bool, kept: bool
+    ) -> None:
+        self._wire = wire
+        self._progress = progress
+        self._named = named
+        self._pipelining = pipelining and "pipelining" in wire.offers
+        self._kept = kept
+        self._open: Job | None = None  # its content waits to be written
+
+    async def carry(self, jobs: list[Job], go_on: Callable[[], bool]) -> None:
+        """Hand over as many as ``go_on`` allows; raises WireLost. What has no verdict afterwards was not begun."""
+        for job in jobs:
+            if self._progress.verdicts and not go_on():
+                break
+            await self._begin(job)
+        if self._open is not None:
+            await self._write_content(b"")
+            await self._settle()
+
+    async def _begin(self, job: Job) -> None:
+        size = len(job.envelope.content)
+        lines = commands(job.envelope, self._wire.offers, size)
+        if not self._pipelining:
+            if self._open is not None:
+                await self._write_content(b"")
+                await self._settle()
+            if self._wire.dirty:
+                await self._reset()
+            replies = await self._stepwise(lines)
+        else:
+            group = b"".join(lines)
+            resets = self._wire.dirty
+            if resets:
+                group = b"RSET\r\n" + group
+                self._wire.dirty = False
+            if self._open is not None:
+                await self._write_content(group)
+                await self._settle()
+            else:
+                self._wire.write(group)
+            if resets:
+                await self._reply()
+            replies = await self._group(job)
+        await self._enveloped(job, replies)
+
+    async def _stepwise(self, lines: tuple[bytes, ...]) -> list[Reply]:
+        replies = []
+        for line in lines:
+            self._wire.write(line)
+            replies.append(await self._reply())
+            if replies[-1].code >= 400:
+                break
+        return replies
+
+    async def _group(self, job: Job) -> list[Reply]:
+        """Three replies; a 421 is the server's last word, whatever it owes."""
+        replies: list[Reply] = []
+        for stage in _STAGES:
+            replies.append(await self._reply())
+            if replies[-1].code == 421:
+                self._verdict(job, stage, replies[-1])
+                raise WireLost("the server closed the session")
+        return replies
+
+    async def _enveloped(self, job: Job, replies: list[Reply]) -> None:
+        refused = next(((s, r) for s, r in zip(_STAGES[:2], replies, strict=False) if not 200 <= r.code < 300), None)
+        last = replies[-1]
+        asked = len(replies) == len(_STAGES) and last.code == _START
+        if refused is None and not asked:
+            refused = (_STAGES[len(replies) - 1], last)
+        if refused is None:
+            self._open = job
+            return
+        self._verdict(job, *refused)
+        if refused[1].code == 421:
+            raise WireLost("the server closed the session")
+        self._wire.dirty = True
+        if asked:
+            self._wire.write(b".\r\n")
+            await self._reply()
+
+    async def _write_content(self, rest: bytes) -> None:
+        """The open message, its final dot, and ``rest`` behind it."""
+        assert self._open is not None
+        content = stuffed(self._open.envelope.content)
+        if len(content) > LARGE:
+            self._wire.write(content)
+            await self._wire.drained()
+            self._progress.doubtful = self._open.number
+            self._wire.write(b".\r\n" + rest)
+        else:
+            self._progress.doubtful = self._open.number
+            self._wire.write(b"".join((content, b".\r\n", rest)))
+
+    async def _settle(self) -> None:
+        job, self._open = self._open, None
+        assert job is not None
+        reply = await self._reply()
+        self._progress.doubtful = None
+        self._wire.messages += 1
+        if 200 <= reply.code < 300:
+            self._progress.verdicts[job.number] = Accepted(self._named(reply, job.envelope))
+        else:
+            self._verdict(job, Stage.END, reply)
+            if reply.code == 421:
+                raise WireLost("the server closed the session")
+
+    async def _reset(self) -> None:
+        self._wire.dirty = False
+        self._wire.write(b"RSET\r\n")
+        reply = await self._reply()
+        if reply.code >= 300:
+            raise WireLost("the server refused RSET")
+
+    async def _reply(self) -> Reply:
+        reply = await self._wire.reply()
+        if reply.code == 421 and self._kept and not self._progress.answered:
+            raise WireLost("the server had closed the session meanwhile")
+        self._progress.answered = True
+        return reply
+
+    def _verdict(self, job: Job, stage: Stage, reply: Reply) -> None:
+        self._progress.verdicts[job.number] = outcome_of(stage, reply, own_sender=job.own_sender, sender=job.sender)
