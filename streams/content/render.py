@@ -18,6 +18,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Template as JinjaTemplate
@@ -98,11 +99,13 @@ def compile_content(content: Content, limits: Limits | None = None) -> Compiled 
     return Compiled(plain, subject.pattern, text.pattern, html.pattern, parts, content.data)
 
 
-def variables_for(compiled: Compiled, message: Message) -> dict[str, str] | RenderFailure:
-    """The values of all slots of a plain content for one recipient."""
+def variables_for(
+    compiled: Compiled, message: Message, ours: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, str] | RenderFailure:
+    """The values of all slots of a plain content for one recipient. Data of the sender goes over ``ours``."""
     if not compiled.parts:
         return {}
-    data = _data_of(compiled, message)
+    data = _data_of(compiled, message, ours)
     variables: dict[str, str] = {}
     try:
         for part in compiled.parts:
@@ -113,11 +116,13 @@ def variables_for(compiled: Compiled, message: Message) -> dict[str, str] | Rend
     return variables
 
 
-def render_one(compiled: Compiled, message: Message) -> Rendered | RenderFailure:
-    """All parts finished for one recipient, plain or not."""
+def render_one(
+    compiled: Compiled, message: Message, ours: Mapping[str, Any] = MappingProxyType({})
+) -> Rendered | RenderFailure:
+    """All parts finished for one recipient, plain or not. Data of the sender goes over ``ours``."""
     if not compiled.parts:
         return Rendered(compiled.subject, compiled.text, compiled.html)
-    data = _data_of(compiled, message)
+    data = _data_of(compiled, message, ours)
     try:
         subject, text, html = (_literal(_finished(part, data)) for part in compiled.parts)
     except Exception as exc:  # noqa: BLE001 - see compile_content
@@ -213,12 +218,12 @@ def _compiled(node: nodes.Expr, environment: MailEnvironment) -> JinjaTemplate:
 # ---------------------------------------------------------------------------------------- rendering
 
 
-def _data_of(compiled: Compiled, message: Message) -> dict[str, Any]:
+def _data_of(compiled: Compiled, message: Message, ours: Mapping[str, Any]) -> dict[str, Any]:
     """The request's data under the recipient's own; ``recipient`` unless the sender uses that name."""
     recipient = {"email": message.recipient.email, "name": message.recipient.name}
     for part in compiled.parts:
         part.environment.begin()
-    return {"recipient": recipient, **compiled.data, **message.data}
+    return {"recipient": recipient, **ours, **compiled.data, **message.data}
 
 
 def _finished(part: Part, data: Mapping[str, Any]) -> str:

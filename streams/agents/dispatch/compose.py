@@ -5,12 +5,13 @@ Rules:
 1. A content whose template only interpolates personal data becomes one body with variables per recipient.
 2. What must be rendered per recipient, or what the adapter says does not fit one call, goes one by one.
 3. A message that cannot be rendered is refused with the reason; its neighbours are not.
+4. Our own links come in last, into what is rendered; without a tracker nothing of that costs anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from streams.agents.contents import ContentStore, Gone
 from streams.agents.dispatch.composed import Composed
@@ -20,15 +21,23 @@ from streams.core.event import Reason, ReasonKind
 from streams.core.message import Content
 from streams.providers.base import Batch, Entry, Provider
 from streams.serde.internal import unpack
+from streams.tracking.mail import Plan, Tracker
 
 
 class Composer:
     """Fetches contents, renders, and asks the adapter whether the result fits one call."""
 
-    def __init__(self, contents: ContentStore, renderer: Renderer, providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self,
+        contents: ContentStore,
+        renderer: Renderer,
+        providers: Mapping[str, Provider],
+        tracker: Tracker | None = None,
+    ) -> None:
         self._contents = contents
         self._renderer = renderer
         self._providers = providers
+        self._tracker = tracker
 
     async def compose(self, provider: str, flights: Sequence[Flight]) -> Composed:
         """One batch for ``flights``, which share a content hash."""
@@ -40,11 +49,16 @@ class Composer:
         compiled = self._renderer.compiled(content, flights[0].message.content_hash)
         if isinstance(compiled, RenderFailure):
             return Composed(refused=[(flight, compiled.reason) for flight in flights])
-        if len(flights) == 1 and not compiled.plain:
-            return _rendered(content, compiled, flights[0])
-        if not compiled.plain:
+        if len(flights) > 1 and not compiled.plain:
             return Composed(one_by_one=list(flights))
-        composed = _shared(content, compiled, flights)
+        own = None
+        if self._tracker is not None:
+            bodies = (compiled.text, compiled.html) if compiled.plain else None
+            plan = self._tracker.plan(provider, content, flights[0].message.content_hash, bodies)
+            own = None if plan is None else _Own(plan, provider)
+        if not compiled.plain:
+            return _rendered(content, compiled, flights[0], own)
+        composed = _shared(content, compiled, flights, own)
         if composed.batch is None or len(composed.flights) == 1:
             return composed
         if self._providers[provider].fits(composed.batch):
@@ -64,31 +78,52 @@ class Composer:
         return Reason(ReasonKind.EXPIRED, detail="the content of the message is no longer kept")
 
 
-def _shared(content: Content, compiled: Compiled, flights: Sequence[Flight]) -> Composed:
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """Our links, for the provider that will carry them."""
+
+    plan: Plan
+    provider: str
+
+    def tokens(self, flight: Flight) -> dict[str, str]:
+        return self.plan.tokens(flight.message, flight.next_attempt, self.provider)
+
+
+def _shared(content: Content, compiled: Compiled, flights: Sequence[Flight], own: _Own | None) -> Composed:
     """One body, and an entry with its own variables per recipient."""
     composed = Composed()
     entries: list[Entry] = []
     for flight in flights:
-        variables = variables_for(compiled, flight.message)
+        variables = variables_for(compiled, flight.message) if own is None else _with_links(compiled, flight, own)
         if isinstance(variables, RenderFailure):
             composed.refused.append((flight, variables.reason))
         else:
             composed.flights.append(flight)
             entries.append(_entry(flight, variables))
     if entries:
-        composed.batch = replace(
+        batch = replace(
             _frame(content, tuple(entries)), subject=compiled.subject, text=compiled.text, html=compiled.html
         )
+        composed.batch = batch if own is None else own.plan.applied(batch)
     return composed
 
 
-def _rendered(content: Content, compiled: Compiled, flight: Flight) -> Composed:
+def _with_links(compiled: Compiled, flight: Flight, own: _Own) -> dict[str, str] | RenderFailure:
+    tokens = own.tokens(flight)
+    values = variables_for(compiled, flight.message, own.plan.data(tokens))
+    return values if isinstance(values, RenderFailure) else own.plan.variables(tokens, values)
+
+
+def _rendered(content: Content, compiled: Compiled, flight: Flight, own: _Own | None) -> Composed:
     """A text of its own for one recipient."""
-    rendered = render_one(compiled, flight.message)
+    tokens = {} if own is None else own.tokens(flight)
+    rendered = render_one(compiled, flight.message, {} if own is None else own.plan.data(tokens))
     if isinstance(rendered, RenderFailure):
         return Composed(refused=[(flight, rendered.reason)])
-    frame = _frame(content, (_entry(flight, {}),))
+    frame = _frame(content, (_entry(flight, tokens),))
     batch = replace(frame, subject=rendered.subject, text=rendered.text, html=rendered.html)
+    if own is not None:
+        batch = own.plan.rewritten(rendered.text, rendered.html, flight.message.data).applied(batch)
     return Composed(batch=batch, flights=[flight])
 
 
