@@ -99,6 +99,7 @@ def _content(batch: Batch) -> Fields:
     if batch.reply_to:
         fields.append(("h:Reply-To", ", ".join(map(ascii_mailbox, batch.reply_to))))
     fields += [(f"h:{name}", one_line(value)) for name, value in batch.headers if is_header_allowed(name)]
+    fields += [(f"h:{name}", one_line(finish(value))) for name, value in batch.personal_headers]
     if not several:
         fields.append(("h:Message-Id", message_id_for(batch.sender, first.message_id)))
     return fields + _correlation(batch)
@@ -141,7 +142,8 @@ def _variables(entry: Entry, slots: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def _slots(batch: Batch) -> list[tuple[str, str]]:
-    names = {part.name for part in (*batch.subject, *batch.text, *batch.html) if isinstance(part, Slot)}
+    patterns = (batch.subject, batch.text, batch.html, *(value for _, value in batch.personal_headers))
+    names = {part.name for pattern in patterns for part in pattern if isinstance(part, Slot)}
     return [(name, f"x_{name}") for name in sorted(names)]
 
 

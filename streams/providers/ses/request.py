@@ -16,7 +16,7 @@ from base64 import b64encode
 from typing import Any
 
 from streams.content.mime import ascii_address, ascii_mailbox, build_mime, is_header_allowed, message_id_for, one_line
-from streams.providers.base import Batch, Entry, HttpRequest, Pattern, Slot
+from streams.providers.base import Batch, Entry, HttpRequest, Pattern, Slot, fill
 from streams.providers.ses.config import Config
 
 SINGLE_PATH = "/v2/email/outbound-emails"
@@ -46,7 +46,7 @@ def fits(batch: Batch, max_recipients: int) -> str:
 
 
 def _headers_fit(batch: Batch) -> str:
-    if len(batch.headers) > _MAX_HEADERS:
+    if len(batch.headers) + len(batch.personal_headers) > _MAX_HEADERS:
         return f"more than {_MAX_HEADERS} headers"
     for name, value in batch.headers:
         if is_header_allowed(name) and not (_HEADER_VALUE.fullmatch(value) and len(name) + len(value) <= 996):
@@ -126,11 +126,16 @@ def _bulk(config: Config, batch: Batch) -> dict[str, Any]:
 
 def _entry(batch: Batch, entry: Entry, names: list[str]) -> dict[str, Any]:
     data = json.dumps({f"x_{name}": entry.variables.get(name, "") for name in names}, separators=(",", ":"))
-    return {
+    written: dict[str, Any] = {
         "Destination": {"ToAddresses": [ascii_mailbox(entry.recipient)]},
         "ReplacementTags": _tags(batch, entry),
         "ReplacementEmailContent": {"ReplacementTemplate": {"ReplacementTemplateData": data}},
     }
+    if batch.personal_headers:
+        written["ReplacementHeaders"] = [
+            {"Name": name, "Value": one_line(fill(value, entry.variables))} for name, value in batch.personal_headers
+        ]
+    return written
 
 
 def _options(config: Config, batch: Batch) -> dict[str, Any]:
