@@ -86,6 +86,11 @@ def ingress(invocation: Invocation) -> int:
     help="Seconds between the events of a message.",
 )
 @click.option("--repeat", type=click.FloatRange(0, 1), default=0.0, help="Share of webhooks that are posted twice.")
+@click.option(
+    "--queue",
+    type=click.Choice(["envelope", "raw", "eventbridge"]),
+    help="Put SES events into an SQS queue too: as SNS envelopes, by raw delivery, or as EventBridge does.",
+)
 @json_option
 def sandbox(
     host: str,
@@ -96,6 +101,7 @@ def sandbox(
     latency_ms: float,
     event_delay: float,
     repeat: float,
+    queue: str | None,
     as_json: bool,
 ) -> int:
     """Stand in for Mailgun and SES: accepts mail, keeps a ledger, sends signed webhooks, fails on request.
@@ -105,7 +111,7 @@ def sandbox(
     """
     import asyncio
 
-    from streams.sandbox import MailgunConfig, Sandbox, SandboxConfig, SesConfig, serve
+    from streams.sandbox import MailgunConfig, QueueForm, Sandbox, SandboxConfig, SesConfig, serve
 
     folder = Path(data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,14 +123,18 @@ def sandbox(
         seed=seed,
         latency_ms=(latency_ms, latency_ms / 4),
         mailgun=MailgunConfig(webhook_url=f"{base}/mailgun" if base else None),
-        ses=SesConfig(webhook_url=f"{base}/ses" if base else None, certificates_dir=folder / "certificates"),
+        ses=SesConfig(
+            webhook_url=f"{base}/ses" if base else None,
+            certificates_dir=folder / "certificates",
+            queue_form=QueueForm(queue) if queue else None,
+        ),
         webhook_delay_s=event_delay,
         webhook_duplicate_rate=repeat,
     )
 
     def ready(running: Sandbox) -> None:
         if as_json:
-            print_json({"url": running.url, "ledger": str(config.ledger_path)})
+            print_json({"url": running.url, "ledger": str(config.ledger_path), "queue": running.sqs.url})
             sys.stdout.flush()
         else:
             say(f"sandbox providers at {running.url}, ledger in {config.ledger_path}")

@@ -1,7 +1,7 @@
 """Sandbox providers: an honest stand-in for Mailgun and for Amazon SES v2 with SNS, in one process and on one port.
 
 Why it exists: to send a million mails without sending one. It knows nothing of this product; it speaks the
-providers' public protocols, so the official SDKs (`mailgun`, boto3 `sesv2` and `sns`) work against it with only
+providers' public protocols, so the official SDKs (`mailgun`, boto3 `sesv2`, `sns` and `sqs`) work against it with only
 their base URL changed.
 
     sandbox = Sandbox(SandboxConfig(ledger_path=Path("sandbox.jsonl")))
@@ -38,6 +38,8 @@ Providers' APIs
     SES v2   POST /v2/email/outbound-emails, /outbound-bulk-emails; GET /v2/email/account; PUT, GET, DELETE
              /v2/email/suppression/addresses; POST, GET, DELETE /v2/email/templates; GET /v2/email/insights/{id}/
     SNS      POST /?Action=ConfirmSubscription|Subscribe|Unsubscribe|GetTopicAttributes
+    SQS      POST / (JSON protocol): the queue `ses-events` of the topic, filled where `SesConfig.queue_form` says how,
+             and its dead-letter queue `ses-events-dead`; both live in memory and end with the process
 
 What it does not do: deliver mail, rewrite links, render Mailgun's stored templates, keep uploaded SES templates over a
 restart, know more than `{{name}}` of SES's template language, or enforce Mailgun's rates (ask for a fault).
@@ -49,6 +51,7 @@ from streams.sandbox.config import (
     AccessCheck,
     MailgunConfig,
     OutcomeMix,
+    QueueForm,
     SandboxConfig,
     SesConfig,
     WebhookFormat,
@@ -69,6 +72,7 @@ __all__ = [
     "Outcome",
     "OutcomeMix",
     "Plan",
+    "QueueForm",
     "Reported",
     "Sandbox",
     "SandboxConfig",

@@ -40,6 +40,14 @@ class WebhookFormat(StrEnum):
     LEGACY = "legacy"
 
 
+class QueueForm(StrEnum):
+    """How SES events lie in the SQS queue: as SNS envelopes, by SNS's raw delivery, or put there by EventBridge."""
+
+    ENVELOPE = "envelope"
+    RAW = "raw"
+    EVENTBRIDGE = "eventbridge"
+
+
 @dataclass(frozen=True, slots=True)
 class MailgunConfig:
     """One Mailgun account with one sending domain (and more domains under the same key, if wanted)."""
@@ -61,7 +69,7 @@ class MailgunConfig:
 
 @dataclass(frozen=True, slots=True)
 class SesConfig:
-    """One SES account in one region, its topic and the topic's one HTTP subscription."""
+    """One SES account in one region, its topic, the topic's one HTTP subscription and its one queue."""
 
     region: str = "us-east-1"
     access_key: str = "AKIASANDBOX000000000"
@@ -78,6 +86,11 @@ class SesConfig:
     confirm_first: bool = False  # True: events flow only after ConfirmSubscription
     retry_scale: float = 0.01  # of 3 retries, 20 s apart
     webhook_timeout_s: float = 15.0
+    queue: str = "ses-events"  # the name of the SQS queue
+    queue_form: QueueForm | None = None  # None: nothing subscribes the queue; it exists all the same
+    queue_visibility_s: int = 30
+    queue_max_receives: int = 5  # then a message goes to the queue's dead-letter queue
+    identity_notifications: bool = False  # True: the queue gets bounces, complaints and deliveries in both formats
     max_send_rate: float = 0.0  # recipients/s; 0 = not limited
     max_24h: float = -1.0  # recipients; -1 = not limited
     auto_suppress: bool = True

@@ -14,6 +14,7 @@ from streams.sandbox.faults import Faults, Kind
 from streams.sandbox.ledger import PROVIDERS, Ledger
 from streams.sandbox.recent import Recent
 from streams.sandbox.sns import Sns
+from streams.sandbox.sqs import Sqs
 from streams.sandbox.webhooks import Webhooks
 
 _KINDS: Final = frozenset({"accepted", "webhook", "list"})
@@ -22,12 +23,13 @@ _KINDS: Final = frozenset({"accepted", "webhook", "list"})
 class Control:
     """Answers requests below /sandbox/."""
 
-    def __init__(self, ledger: Ledger, faults: Faults, webhooks: Webhooks, sns: Sns, recent: Recent,
+    def __init__(self, ledger: Ledger, faults: Faults, webhooks: Webhooks, sns: Sns, sqs: Sqs, recent: Recent,
                  refuse_connections: Callable[[float], None], started_ms: int) -> None:  # fmt: skip
         self._ledger = ledger
         self._faults = faults
         self._webhooks = webhooks
         self._sns = sns
+        self._sqs = sqs
         self._recent = recent
         self._refuse_connections = refuse_connections
         self._started_ms = started_ms
@@ -67,6 +69,13 @@ class Control:
             "pending_webhooks": self._webhooks.pending,
             "webhook_attempts": self._webhooks.attempts,
             "webhook_duplicates": self._webhooks.duplicates_posted,
+            "queue": {
+                "url": self._sqs.url,
+                "sent": self._sqs.queue.sent,
+                "deleted": self._sqs.queue.deleted,
+                "left": len(self._sqs.queue),
+                "dead": len(self._sqs.dead),
+            },
             "faults": {str(kind): number for kind, number in self._faults.injected.items()},
             "cpu_s": time.process_time(),
             "started_ms": self._started_ms,

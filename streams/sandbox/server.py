@@ -24,9 +24,10 @@ from streams.sandbox.ledger import Accepted, Ledger, Reported
 from streams.sandbox.mailgun import Mailgun, answer, magnificent
 from streams.sandbox.outcomes import Draw
 from streams.sandbox.recent import Recent
-from streams.sandbox.ses import Ses
+from streams.sandbox.ses import Ses, error_answer
 from streams.sandbox.sigv4 import check
 from streams.sandbox.sns import Sns
+from streams.sandbox.sqs import TARGET, Sqs
 from streams.sandbox.suppressions import SuppressionLists
 from streams.sandbox.webhooks import Webhooks
 
@@ -62,17 +63,18 @@ class Sandbox:
         )
         key_path = config.ledger_path.with_name(config.ledger_path.name + ".sns.key")
         self.sns = Sns(config.ses, key_path, self.webhooks.poster, now_ms)
+        self.sqs = Sqs(config.ses, now_ms, lambda: self.url)
         lists, draw, recent = SuppressionLists(), Draw(config.seed, config.mix), Recent()
         self.mailgun = Mailgun(
             config.mailgun, self.ledger, self.webhooks, lists, draw, recent,
             identity_variable=config.identity_variable, unit_ms=unit_ms, seed=config.seed, now_ms=now_ms,
         )  # fmt: skip
         self.ses = Ses(
-            config.ses, self.ledger, self.webhooks, lists, draw, recent, self.sns, self.faults,
+            config.ses, self.ledger, self.webhooks, lists, draw, recent, self.sns, self.sqs, self.faults,
             identity_variable=config.identity_variable, unit_ms=unit_ms, now_ms=now_ms,
         )  # fmt: skip
         self.control = Control(
-            self.ledger, self.faults, self.webhooks, self.sns, recent, self.refuse_connections, now_ms()
+            self.ledger, self.faults, self.webhooks, self.sns, self.sqs, recent, self.refuse_connections, now_ms()
         )
         if config.ses.webhook_url is not None:
             self.sns.attach(config.ses.webhook_url)
@@ -179,6 +181,8 @@ class Sandbox:
             return await self._provide(self.mailgun, request, body)
         if path.startswith("/sandbox/"):
             return await self.control.handle(request, body)
+        if (target := request.headers.get("X-Amz-Target", "")).startswith(TARGET):
+            return await self._answer_sqs(request, target, body)
         if path.partition("?")[0] == "/" and (request.method == "POST" or "Action=" in path):
             return self._answer_sns(request, body)
         return magnificent()
@@ -191,6 +195,12 @@ class Sandbox:
             return web.Response(status=denied.status, text=f"<ErrorResponse><Error><Code>{denied.code}</Code></Error>"
                                 "</ErrorResponse>", content_type="text/xml")  # fmt: skip
         return self.sns.handle(body, request.query_string)
+
+    async def _answer_sqs(self, request: web.BaseRequest, target: str, body: bytes) -> web.StreamResponse:
+        denied = check(self.config.ses, "sqs", request.method, request.raw_path, request.headers, body, self._now_ms())
+        if denied is not None:
+            return error_answer(denied.code, denied.message, denied.status)
+        return await self.sqs.handle(target, body)
 
     async def _provide(self, provider: Mailgun | Ses, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         account, sending = provider.account_and_operation(request)

@@ -10,13 +10,13 @@ from uuid import uuid4
 import msgspec
 from aiohttp import web
 
-from streams.sandbox.config import SesConfig
+from streams.sandbox.config import QueueForm, SesConfig
 from streams.sandbox.faults import ENTRY_KINDS, Fault, Faults, Kind
 from streams.sandbox.ledger import Accepted, Ledger
 from streams.sandbox.outcomes import Draw, due_ms, uuid_event_id
 from streams.sandbox.recent import Recent
 from streams.sandbox.ses_account import SesAccount
-from streams.sandbox.ses_events import event_json, insights
+from streams.sandbox.ses_events import as_eventbridge, as_notification, event_json, insights
 from streams.sandbox.ses_model import (
     ApiError,
     CreateEmailTemplate,
@@ -28,6 +28,7 @@ from streams.sandbox.ses_model import (
 from streams.sandbox.ses_send import EntryResult, Mail, SesSending, renderer
 from streams.sandbox.sigv4 import access_key, check
 from streams.sandbox.sns import Sns
+from streams.sandbox.sqs import Sqs
 from streams.sandbox.suppressions import SuppressionLists
 from streams.sandbox.webhooks import Post, Verdict, Webhooks
 
@@ -65,23 +66,51 @@ class SesReporter:
 
     provider = "ses"
 
-    def __init__(self, config: SesConfig, sns: Sns) -> None:
+    def __init__(self, config: SesConfig, sns: Sns, sqs: Sqs) -> None:
         self._config = config
         self._sns = sns
+        self._sqs = sqs
         self.retry_delays_s = sns.retry_delays_s
 
     def wants(self, event: str) -> bool:
         """Event types of the destination, when the topic has a subscription of any state."""
-        return self._sns.endpoint is not None and event in self._config.event_types
+        subscribed = self._sns.endpoint is not None or self._config.queue_form is not None
+        return subscribed and event in self._config.event_types
 
     def prepare(self, record: Accepted, index: int, at_ms: int) -> Post:
         """The event in its envelope; nobody to post to while the subscription is not confirmed."""
         event_id = uuid_event_id(record, index)
-        if not self._sns.confirmed:
+        form = self._config.queue_form
+        if not self._sns.confirmed and form is None:
             return Post(event_id, None, b"", b"", 0.0)
         message = event_json(record, index, at_ms, self._config.account_id)
+        if not self._sns.confirmed and form is not QueueForm.ENVELOPE:
+            return Post(event_id, None, b"", b"", 0.0, self._enqueue(event_id, message, b""))
         headers, body = self._sns.notification(event_id, message)
-        return Post(event_id, self._sns.target, headers, body, self._config.webhook_timeout_s)
+        target = self._sns.target if self._sns.confirmed else None
+        enqueue = None if form is None else self._enqueue(event_id, message, body)
+        return Post(event_id, target, headers, body, self._config.webhook_timeout_s, enqueue)
+
+    def _enqueue(self, event_id: str, message: str, envelope: bytes) -> Callable[[], None]:
+        """Puts the event into the queue, in the queue's form; the other format too where the identity has it on."""
+        bodies = [self._queued(event_id, message, envelope)]
+        if self._config.identity_notifications and (other := as_notification(message)):
+            other_id = str(uuid4())
+            bodies.append(self._queued(other_id, other, b""))
+
+        def enqueue() -> None:
+            for body in bodies:
+                self._sqs.queue.send(body)
+
+        return enqueue
+
+    def _queued(self, event_id: str, message: str, envelope: bytes) -> str:
+        match self._config.queue_form:
+            case QueueForm.ENVELOPE:
+                return (envelope or self._sns.notification(event_id, message)[1]).decode()
+            case QueueForm.EVENTBRIDGE:
+                return as_eventbridge(event_id, message, self._config.account_id, self._config.region)
+        return message
 
     def verdict(self, status: int, event: str) -> Verdict:
         """See the class."""
@@ -96,7 +125,7 @@ class Ses:
     provider = "ses"
 
     def __init__(self, config: SesConfig, ledger: Ledger, webhooks: Webhooks, lists: SuppressionLists, draw: Draw,
-                 recent: Recent, sns: Sns, faults: Faults, *, identity_variable: str, unit_ms: float,
+                 recent: Recent, sns: Sns, sqs: Sqs, faults: Faults, *, identity_variable: str, unit_ms: float,
                  now_ms: Callable[[], int]) -> None:  # fmt: skip
         self._config = config
         self._ledger = ledger
@@ -107,7 +136,7 @@ class Ses:
         self._now_ms = now_ms
         self.account = SesAccount(config, ledger, lists, now_ms)
         self._sending = SesSending(config, draw, lists, identity_variable, self.account.templates)
-        self.reporter = SesReporter(config, sns)
+        self.reporter = SesReporter(config, sns, sqs)
 
     def account_and_operation(self, request: web.BaseRequest) -> tuple[str, bool]:
         """(access key id, whether the call sends mail), for faults."""

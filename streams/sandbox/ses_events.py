@@ -31,6 +31,12 @@ KEYS: Final = {
     "Open": "open", "Click": "click", "Rendering Failure": "failure", "DeliveryDelay": "deliveryDelay",
     "Subscription": "subscription",
 }  # fmt: skip
+DETAIL_TYPES: Final = {
+    "Send": "Email Sent", "Delivery": "Email Delivered", "Bounce": "Email Bounced",
+    "Complaint": "Email Complaint Received", "Reject": "Email Rejected", "Open": "Email Opened",
+    "Click": "Email Clicked", "Rendering Failure": "Email Rendering Failed", "DeliveryDelay": "Email Delivery Delayed",
+    "Subscription": "Email Subscribed",
+}  # fmt: skip
 
 
 def event_json(record: Accepted, index: int, at_ms: int, account_id: str) -> str:
@@ -39,6 +45,35 @@ def event_json(record: Accepted, index: int, at_ms: int, account_id: str) -> str
     content: dict[str, Any] = {"eventType": name, "mail": _mail(record, account_id)}
     content[KEYS[name]] = _event(record, index, name, at_ms)
     return msgspec.json.encode(content).decode()
+
+
+def as_notification(message: str) -> str:
+    """The same event as an identity notification: another discriminator, no tags; empty for kinds it does not have."""
+    content = msgspec.json.decode(message)
+    kind = content.pop("eventType")
+    if kind not in ("Bounce", "Complaint", "Delivery"):
+        return ""
+    content["mail"].pop("tags", None)
+    return msgspec.json.encode({"notificationType": kind, **content}).decode()
+
+
+def as_eventbridge(event_id: str, message: str, account_id: str, region: str) -> str:
+    """The same event as EventBridge wraps it."""
+    content = msgspec.json.decode(message)
+    kind = content.get("eventType") or content.get("notificationType")
+    mail = content["mail"]
+    event = {
+        "version": "0",
+        "id": event_id,
+        "detail-type": DETAIL_TYPES[kind],
+        "source": "aws.ses",
+        "account": account_id,
+        "time": content[KEYS[kind]].get("timestamp") or mail["timestamp"],
+        "region": region,
+        "resources": [mail["sourceArn"]],
+        "detail": content,
+    }
+    return msgspec.json.encode(event).decode()
 
 
 def _mail(record: Accepted, account_id: str) -> dict[str, Any]:

@@ -35,13 +35,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A prepared request. `target` None: there is nobody to post to."""
+    """A prepared request. `target` None: there is nobody to post to. `enqueue` puts the event into a queue as well."""
 
     event_id: str
     target: Target | None
     headers: bytes
     body: bytes
     timeout_s: float
+    enqueue: Callable[[], None] | None = None
 
 
 class Reporter(Protocol):
@@ -174,8 +175,10 @@ class Webhooks:
         if job.post is None:
             job.post = job.reporter.prepare(job.record, job.index, job.at_ms)
         post = job.post
+        if post.enqueue is not None and (job.attempts == 0 or job.again):
+            post.enqueue()
         if post.target is None:
-            self._end(job, "no_subscription", 0)
+            self._end_without_post(job, post)
             return
         job.attempts += 1
         self.attempts += 1
@@ -192,7 +195,21 @@ class Webhooks:
             self._push(job, due)
             return
         self._end(job, Verdict.GAVE_UP.value if verdict is Verdict.RETRY else verdict.value, status)
-        if verdict is Verdict.DELIVERED and self._random.random() < self._duplicate_rate:
+        if verdict is Verdict.DELIVERED:
+            self._maybe_again(job, post)
+
+    def _end_without_post(self, job: _Job, post: Post) -> None:
+        if job.again:
+            return
+        if post.enqueue is None:
+            self._end(job, "no_subscription", 0)
+        else:
+            self._end(job, Verdict.DELIVERED.value, 200)
+            self._maybe_again(job, post)
+
+    def _maybe_again(self, job: _Job, post: Post) -> None:
+        """A second delivery on purpose: at least once is what both providers promise."""
+        if self._random.random() < self._duplicate_rate:
             self.duplicates_posted += 1
             copy = _Job(job.record, job.index, job.reporter, job.at_ms, job.attempts, post, again=True)
             self._push(copy, self._now_ms() + int(self._unit_ms))

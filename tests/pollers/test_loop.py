@@ -7,12 +7,12 @@ import logging
 from collections import deque
 
 import pytest
-from tests.pollers.fakes import FakeProducer, FakeSource, item
 
 from streams.metrics import Metrics
 from streams.pollers.loop import Pace, Poller
 from streams.pollers.source import SourceUnavailable
 from streams.producer import WebhookProducer
+from tests.pollers.fakes import FakeProducer, FakeSource, item
 
 NOW_MS = 1_800_000_000_000
 QUICK = Pace(first_s=0.001, most_s=0.002, max_bytes=64)
