@@ -50,12 +50,14 @@ from streams.metrics import (
     LookupsMetrics,
     Metrics,
     NormaliseMetrics,
+    SuppressionSyncMetrics,
     TrackMetrics,
 )
 from streams.providers._http import HttpExchange
 from streams.providers.base import Provider
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
+from streams.suppression_sync import job_of
 from streams.tables import ATTEMPTS, BREAKER_WINDOWS, MESSAGES, PROVIDER_IDS, SUPPRESSIONS, TABLES, TOKENS
 from streams.topics import (
     AUDIT_LOG,
@@ -132,6 +134,15 @@ class Parts:
             crash=self._crash,
         )
         self.quotas = Quotas(main, self.exchange, self.dispatch.boarding, DispatchMetrics(metrics), now_ms)
+        self.suppression_job = job_of(
+            settings,
+            app,
+            self.adapters,
+            self.exchange,
+            self.readers[SUPPRESSION_RULES],
+            SuppressionSyncMetrics(metrics),
+            now_ms,
+        )
         self.backlog = Backlog(app.settings)
         self.dispatch.waker.webhooks_are_read = self._webhooks_are_read
         retention_ms = int(settings.kafka.ledger_days * 86_400_000)
@@ -194,6 +205,8 @@ class Parts:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.dispatch.run())
             tasks.create_task(self.quotas.run())
+            if self.suppression_job.providers:
+                tasks.create_task(self.suppression_job.run())
             tasks.create_task(self._sweep())
 
     async def partition_ready(self, partition: int) -> None:

@@ -35,6 +35,8 @@ class SuppressionRule:
     address: str = ""
     pattern: str = ""
     until_ms: int = 0
+    lifted_ms: int = 0
+    """An address that was lifted stays for a while as a record: an old entry of a provider's list has to meet it."""
     actor: str = ""
     note: str = ""
 
@@ -84,7 +86,7 @@ class RuleBook:
         if before is not None:
             self._addresses.pop(normalise_address(before.address), None)
             self._patterns.pop((before.tenant, before.pattern), None)
-        if rule is None:
+        if rule is None or rule.lifted_ms >= rule.since_ms:
             return
         self._by_key[key] = rule
         if rule.pattern:

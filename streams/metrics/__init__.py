@@ -11,7 +11,13 @@ from streams.metrics.catalogue import CATALOGUE, OTHER, PREFIX, Kind, Label, Ser
 from streams.metrics.families import Count, Distribution, Family, Level
 from streams.metrics.observers import BreakersMetrics, DispatchMetrics, EngineMetrics, watch_event_loop
 from streams.metrics.registry import Metrics, exposition
-from streams.metrics.summaries import IntakeMetrics, LookupsMetrics, NormaliseMetrics, TrackMetrics
+from streams.metrics.summaries import (
+    IntakeMetrics,
+    LookupsMetrics,
+    NormaliseMetrics,
+    SuppressionSyncMetrics,
+    TrackMetrics,
+)
 
 __all__ = [
     "CATALOGUE",
@@ -31,6 +37,7 @@ __all__ = [
     "Metrics",
     "NormaliseMetrics",
     "Series",
+    "SuppressionSyncMetrics",
     "TrackMetrics",
     "exposition",
     "watch_event_loop",

@@ -196,6 +196,17 @@ TABLE_RESTORE = _histogram(
 TABLE_ENTRIES = _gauge("table_entries", "Entries of a table on this worker.", Label("table", limit=32))
 DEAD_LETTERS = _counter("dead_letters", "Records that nobody could process.", TOPIC, Label("reason", limit=10))
 SUPPRESSIONS = _gauge("suppressions", "Suppressed addresses.", Label("reason", limit=16))
+SUPPRESSION_CHANGES = _counter(
+    "suppression_changes",
+    "Suppressions of tenants that began or were lifted.",
+    Label("change", ("complaint", "bounce", "manual", "unsubscribe", "lifted")),
+)
+SUPPRESSION_SYNCS = _counter(
+    "suppression_sync_entries",
+    "Entries that a comparison with a provider's lists carried over, and comparisons that failed.",
+    PROVIDER,
+    Label("result", ("pulled", "pushed", "removed", "failed")),
+)
 RECONCILIATIONS = _counter(
     "reconciliations",
     "Uncertain messages that were looked into.",
@@ -248,6 +259,8 @@ CATALOGUE: tuple[Series, ...] = (
     TABLE_ENTRIES,
     DEAD_LETTERS,
     SUPPRESSIONS,
+    SUPPRESSION_CHANGES,
+    SUPPRESSION_SYNCS,
     RECONCILIATIONS,
     CREDENTIAL_EXPIRY,
     EVENT_LOOP_DELAY,

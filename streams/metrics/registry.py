@@ -73,6 +73,8 @@ class Metrics(Collector):
         self.table_entries = self._gauge(catalogue.TABLE_ENTRIES)
         self.dead_letters = self._counter(catalogue.DEAD_LETTERS)
         self.suppressions = self._gauge(catalogue.SUPPRESSIONS)
+        self.suppression_changes = self._counter(catalogue.SUPPRESSION_CHANGES)
+        self.suppression_syncs = self._counter(catalogue.SUPPRESSION_SYNCS)
         self.reconciliations = self._counter(catalogue.RECONCILIATIONS)
         self.credential_expiry = self._gauge(catalogue.CREDENTIAL_EXPIRY)
         self.event_loop_delay = self._gauge(catalogue.EVENT_LOOP_DELAY)

@@ -45,6 +45,10 @@ class TrackSums(Protocol):
     @property
     def delivery_s(self) -> Iterable[tuple[str, float]]: ...
     @property
+    def suppressed(self) -> Mapping[str, int]: ...
+    @property
+    def lifted(self) -> int: ...
+    @property
     def seconds(self) -> float: ...
 
 
@@ -117,11 +121,28 @@ class TrackMetrics:
             metrics.dead_letters.at(_RECEIPTS, reason).inc(count)
         for provider, seconds in counts.delivery_s:
             metrics.delivery_latency.at(provider).observe(seconds)
+        for kind, count in counts.suppressed.items():
+            metrics.suppression_changes.at(kind).inc(count)
+        if counts.lifted:
+            metrics.suppression_changes.at("lifted").inc(counts.lifted)
         metrics.stage_duration.at("track").observe(counts.seconds)
 
     def suppressions(self, in_force: Mapping[str, int]) -> None:
         for reason, count in in_force.items():
             self._metrics.suppressions.at(reason).set(count)
+
+
+class SuppressionSyncMetrics:
+    """Listens to the comparison with providers' suppression lists."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def synced(self, provider: str, changes: Mapping[str, int], *, failed: bool) -> None:
+        for result, count in changes.items():
+            self._metrics.suppression_syncs.at(provider, result).inc(count)
+        if failed:
+            self._metrics.suppression_syncs.at(provider, "failed").inc()
 
 
 class NormaliseMetrics:
