@@ -35,7 +35,6 @@ from streams.settings import (
     SettingsError,
     Store,
     TenantSettings,
-    TrackingSettings,
     aiokafka_options,
     librdkafka_options,
 )
@@ -60,8 +59,6 @@ def check_supported(settings: Settings) -> None:
 
 
 def _not_obeyed(settings: Settings) -> Iterator[str]:
-    if settings.tracking != TrackingSettings():
-        yield "[tracking]"
     for tenant in settings.tenants.values():
         if tenant.accounts:
             yield f"[tenants.{tenant.name}] accounts"

@@ -27,7 +27,7 @@ from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.staging import StagedComposer
 from streams.agents.intake import Intake
 from streams.agents.lookups import Lookups, LookupsConfig
-from streams.agents.normalise import Normalise, NormaliseConfig
+from streams.agents.normalise import Normalise, NormaliseConfig, Reader
 from streams.agents.quotas import Quotas
 from streams.agents.suppression_view import SuppressionView
 from streams.agents.track import Track, TrackConfig
@@ -71,6 +71,7 @@ from streams.topics import (
     TENANTS,
     WEBHOOK_TYPES,
 )
+from streams.tracking.setup import reader_of, tracker_of
 
 _SWEEP_S = 10.0
 
@@ -99,7 +100,10 @@ class Parts:
         self.partitions = partitions
         self.adapters = build_adapters(settings, env)
         main = {name: adapter for name, adapter in self.adapters.items() if "/" not in name}
-        self.webhook_types = tuple(sorted({adapter.type for adapter in main.values()} & set(WEBHOOK_TYPES)))
+        readers: dict[str, Reader] = dict(main)
+        if (visits := reader_of(settings)) is not None:
+            readers[visits.name] = visits
+        self.webhook_types = tuple(sorted({reader.type for reader in readers.values()} & set(WEBHOOK_TYPES)))
         """Only what a configured provider can have sent is read: every further topic makes each fetch dearer."""
         self.exchange = HttpExchange()
         self.view = BreakerView(worker, breaker_policy(settings))
@@ -163,7 +167,7 @@ class Parts:
             TrackMetrics(metrics),
         )
         self.normalise = Normalise(
-            app, tables[TOKENS], Unit, NormaliseConfig(topics, partitions, main), now_ms, NormaliseMetrics(metrics)
+            app, tables[TOKENS], Unit, NormaliseConfig(topics, partitions, readers), now_ms, NormaliseMetrics(metrics)
         )
         self.lookups = Lookups(
             app, tables[PROVIDER_IDS], Unit, LookupsConfig(topics, partitions), now_ms, LookupsMetrics(metrics)
@@ -251,7 +255,7 @@ class Parts:
 
     def _composer(self, adapters: Mapping[str, Provider]) -> Composes:
         """What stands before every provider call; in a test environment staging stands around it."""
-        composer = Composer(self.contents, Renderer(), adapters)
+        composer = Composer(self.contents, Renderer(), adapters, tracker_of(self._settings, now_ms))
         return composer if self.staging is None else StagedComposer(composer, self.staging)
 
     async def _load_message(self, ref: RecordRef) -> Message | None:

@@ -364,14 +364,37 @@ class AttachmentSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrackingSettings:
-    """Our own links for opens, clicks and unsubscription. Not obeyed yet, and so refused at start."""
+    """Our own links for opens, clicks and unsubscription; on where `public_url` is set. See docs/tracking.md."""
 
     public_url: str = key(
         "", "Where recipients reach the ingress; empty for no links of ours.", example="https://t.example.com"
     )
-    secrets: tuple[Secret, ...] = key((), "Keys that sign the links: the first signs, all verify.")
-    opens: bool = key(False, "Count opens where the request does not say.")
-    clicks: bool = key(False, "Count clicks where the request does not say.")
+    secrets: tuple[Secret, ...] = key(
+        (),
+        "Keys that seal the links, at least 16 bytes each: the first seals, all open. A key that is taken out ends its "
+        "links, those to unsubscribe too.",
+        example='["env:TRACKING_KEY_2027", "env:TRACKING_KEY_2026"]',
+    )
+    opens: bool = key(False, "Count opens where neither request nor tenant says.")
+    clicks: bool = key(False, "Count clicks where neither request nor tenant says.")
+    text: bool = key(False, "Where clicks are counted: also lead the URLs of plain text through us.")
+    unsubscribe: bool = key(
+        True, "Answer a request's `list_id` by one-click headers (RFC 8058), and offer templates `unsubscribe_url`."
+    )
+    providers: tuple[str, ...] = key(
+        (), "Providers whose mail gets our links, their own tracking being switched off for it; empty for all."
+    )
+    ip_header: str = key(
+        "",
+        "Header in which your proxy names the visitor; its last entry counts. Empty takes the connection's address.",
+        example="X-Forwarded-For",
+    )
+    proxy_networks: tuple[str, ...] = key(
+        (), "Networks of mail readers' image proxies (CIDR): opens from there are labelled `proxy`."
+    )
+    scanner_networks: tuple[str, ...] = key(
+        (), "Networks of security gateways (CIDR): what comes from there is labelled `scanner`."
+    )
 
 
 BUILT_IN_RETRIES: Mapping[str, RetrySettings] = MappingProxyType(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from streams.core.message import Stream
@@ -13,6 +14,9 @@ from streams.settings.read import suggestion
 from streams.settings.secret import SettingsError, is_reference
 
 _BOOTSTRAP = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+_LINK_BASE = re.compile(  # plain http for a machine's own tests alone: RFC 8058 wants https
+    r"(?:https://[A-Za-z0-9.\-]+|http://(?:localhost|127\.0\.0\.1))(?::\d{1,5})?(?:/[A-Za-z0-9._~\-]+)*/?"
+)
 _ADDRESS = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 
 
@@ -155,5 +159,29 @@ def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
             yield where, "must not hold a user or password; give schema_registry_user and schema_registry_password"
         elif url and (parts.scheme not in ("http", "https") or not parts.hostname):
             yield where, f"must be an http or https URL, not {url!r}"
-    if settings.tracking.public_url and not settings.tracking.secrets:
+    yield from _tracking(settings)
+
+
+def _tracking(settings: Settings) -> Iterator[tuple[str, str]]:
+    tracking = settings.tracking
+    if "tracking" in settings.providers:
+        yield "[providers.tracking]", "is the name of our own links: name the provider otherwise"
+    if tracking.public_url and not tracking.secrets:
         yield "[tracking] secrets", "is missing; links cannot be signed without a key"
+    if not tracking.public_url and (tracking.opens or tracking.clicks):
+        yield "[tracking] public_url", "is missing; nothing can be counted without it"
+    if tracking.public_url and not _LINK_BASE.fullmatch(tracking.public_url):
+        yield "[tracking] public_url", f"must be plain https, without query or fragment, not {tracking.public_url!r}"
+    for secret in tracking.secrets:
+        if len(secret.reveal().encode()) < 16:
+            yield "[tracking] secrets", f"{secret.reference} has less than 16 bytes"
+    for name in tracking.providers:
+        if name not in settings.providers:
+            close = suggestion(name, settings.providers)
+            yield "[tracking] providers", f"names the provider {name}, which is not configured{close}"
+    for key in ("proxy_networks", "scanner_networks"):
+        for network in getattr(tracking, key):
+            try:
+                ip_network(network)
+            except ValueError as exc:
+                yield f"[tracking] {key}", f"must hold networks like 192.0.2.0/24: {exc}"
