@@ -131,7 +131,7 @@ class Ingress:
             response: StreamResponse = self._unusable(route, body)
         else:
             now_ms = self._now_ms()
-            inbound = Inbound(request.headers, body, request.headers.get(hdrs.CONTENT_TYPE, ""))
+            inbound = Inbound(request.headers, body, request.headers.get(hdrs.CONTENT_TYPE, ""), request.raw_path)
             verdict = self._verdict(target, inbound, now_ms)
             if type(verdict) is not Verified:
                 target, verdict = await self._judge(route, inbound, now_ms, verdict)

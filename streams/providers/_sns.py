@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -157,9 +157,17 @@ def certificate_url(url: str, region: str) -> str:
 
 
 class Certificates:
-    """Public keys by certificate URL: pinned by file name, or learned; bounded, and gone when they expire."""
+    """Public keys by certificate URL: pinned by file name, or learned; bounded, and gone when they expire.
 
-    def __init__(self, pinned: Mapping[str, bytes] | None = None) -> None:
+    ``usable`` judges a certificate at a time: its key, or why it cannot be used (by default: one of SNS).
+    """
+
+    def __init__(
+        self,
+        pinned: Mapping[str, bytes] | None = None,
+        usable: Callable[[x509.Certificate, int], RSAPublicKey | str] | None = None,
+    ) -> None:
+        self._usable = usable or _usable
         self._pinned = {name: x509.load_pem_x509_certificate(pem) for name, pem in (pinned or {}).items()}
         self._learned: dict[str, x509.Certificate] = {}
         self._failed_until: dict[str, int] = {}
@@ -167,7 +175,7 @@ class Certificates:
     def key(self, url: str, now_ms: int) -> RSAPublicKey | CertificateNeeded:
         """The key to verify with; ``url`` has passed :func:`certificate_url`."""
         for certificate in (self._pinned.get(url.rpartition("/")[2]), self._learned.get(url)):
-            key = _usable(certificate, now_ms) if certificate is not None else ""
+            key = self._usable(certificate, now_ms) if certificate is not None else ""
             if not isinstance(key, str):
                 return key
         self._learned.pop(url, None)
@@ -189,7 +197,7 @@ class Certificates:
             certificate = x509.load_pem_x509_certificate(answer.body)
         except ValueError:
             return "not a certificate"
-        key = _usable(certificate, now_ms)
+        key = self._usable(certificate, now_ms)
         if isinstance(key, str):
             return key
         self._failed_until.pop(url, None)

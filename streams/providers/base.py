@@ -273,11 +273,12 @@ class SyncsSuppressions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """A webhook as it arrived; header names in lower case, body undecoded."""
+    """A webhook as it arrived; header names in lower case, body undecoded. ``path`` has its query (MNS signs it)."""
 
     headers: Mapping[str, str]
     body: bytes
     content_type: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +380,14 @@ class Reading:
 
     sightings: tuple[Sighting, ...] = ()
     unknown_words: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Refuses(Protocol):
+    """A provider whose call cannot carry everything that a message may be made of (files, headers, …)."""
+
+    def refusal(self, batch: Batch) -> Reason | None:
+        """Why a batch of one cannot be carried at all, None if it can; asked before anything is written or called."""
 
 
 class Provider(Protocol):

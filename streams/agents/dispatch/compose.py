@@ -4,7 +4,8 @@ Rules:
 
 1. A content whose template only interpolates personal data becomes one body with variables per recipient.
 2. What must be rendered per recipient, or what the adapter says does not fit one call, goes one by one.
-3. A message that cannot be rendered is refused with the reason; its neighbours are not.
+3. A message that cannot be rendered is refused with the reason; its neighbours are not. So is one that the adapter
+   says it cannot carry.
 4. Our own links come in last, into what is rendered; without a tracker nothing of that costs anything.
 """
 
@@ -19,7 +20,7 @@ from streams.agents.dispatch.flight import Flight
 from streams.content.render import Compiled, Renderer, RenderFailure, render_one, variables_for
 from streams.core.event import Reason, ReasonKind
 from streams.core.message import Content
-from streams.providers.base import Batch, Entry, Provider
+from streams.providers.base import Batch, Entry, Provider, Refuses
 from streams.serde.internal import unpack
 from streams.tracking.mail import Plan, Tracker
 
@@ -38,9 +39,20 @@ class Composer:
         self._renderer = renderer
         self._providers = providers
         self._tracker = tracker
+        self._choosy = {name: adapter for name, adapter in providers.items() if isinstance(adapter, Refuses)}
 
     async def compose(self, provider: str, flights: Sequence[Flight]) -> Composed:
         """One batch for ``flights``, which share a content hash."""
+        composed = await self._composed(provider, flights)
+        choosy = self._choosy.get(provider)
+        if choosy is None or composed.batch is None or len(composed.flights) > 1:
+            return composed
+        reason = choosy.refusal(composed.batch)
+        if reason is None:
+            return composed
+        return Composed(refused=[*composed.refused, (composed.flights[0], reason)])
+
+    async def _composed(self, provider: str, flights: Sequence[Flight]) -> Composed:
         if not flights:
             return Composed()
         content = await self._content(flights[0])
