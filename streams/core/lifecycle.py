@@ -8,7 +8,8 @@ Rules:
 3. Opens, clicks and unsubscriptions change no status. A conflict concerns another request: it leaves the message alone.
 4. The ids of the events of a set of receipts depend on that set alone. An event's id derives from its receipt, except
    for ``message.accepted`` (once per message) and ``message.sent`` (once per attempt, whoever proves it).
-5. Events wait until the message's facts are known; receipts that come earlier are folded at once and told then.
+5. Events wait until the message's facts are known, and a provider's report until dispatch has said that this provider
+   has the attempt. What comes earlier is kept and told then; what another provider says is kept and never told.
 6. A deferral reported by a provider starts nothing. Only a provider's *final* soft failure of the latest attempt, never
    delivered, and recorded as sent by dispatch itself, may ask for a retry.
 7. Doubt is settled by proof, whichever comes first. A probe is answered each time it is asked.
@@ -24,13 +25,16 @@ from types import MappingProxyType
 from streams.core.attempts import (
     PRECEDENCE,
     REPORTS,
+    Standing,
     any_doubted,
     double_sends,
     is_proven,
     joined,
     needs_settling,
+    newly_counted,
     older,
     resolve,
+    standing,
     verdict,
     wants_retry,
 )
@@ -38,7 +42,7 @@ from streams.core.command import Command, NoProof, Retry, Settle
 from streams.core.event import DeliveryEvent, Status
 from streams.core.lifecycle_events import EVENT_OF, events_of
 from streams.core.message_state import MAX_COUNT, MessageState, with_early, with_entry
-from streams.core.receipt import Facts, Receipt, ReceiptKind
+from streams.core.receipt import Receipt, ReceiptKind
 from streams.core.suppression import SuppressionChange, change_of
 
 __all__ = ["EVENT_OF", "PRECEDENCE", "TRANSITIONS", "Step", "advance", "expired"]
@@ -90,7 +94,8 @@ class Step:
     """What one receipt led to. ``state`` is None only where there was none and the receipt concerns no message.
 
     ``duplicate``: seen before, nothing new (a change of suppressions is given again, in case it was not stored).
-    ``early``: kept until the facts come. ``out_of_order``: a provider's report that came too late or too soon.
+    ``early``: kept until it may be told. ``foreign``: from a provider that does not have the attempt.
+    ``out_of_order``: a provider's report that came too late or too soon.
     ``ended``: the message has just become terminal. ``double_send``: a second acceptance has just come to light.
     """
 
@@ -103,17 +108,19 @@ class Step:
     out_of_order: bool = False
     ended: bool = False
     double_send: bool = False
+    foreign: bool = False
 
 
 def advance(state: MessageState | None, receipt: Receipt, recorded_ms: int) -> Step:
     """Fold one receipt into the state of its message."""
     kind = receipt.kind
     if kind is ReceiptKind.SUPPRESS or kind is ReceiptKind.UNSUPPRESS:
-        return Step(state, suppressions=_suppressions(receipt, None))
+        change = change_of(receipt, None)
+        return Step(state, suppressions=() if change is None else (change,))
     if state is not None and kind is not ReceiptKind.PROBE:
         for entry in state.timeline:
             if entry[1] == receipt.receipt_id:
-                return Step(state, suppressions=_suppressions(receipt, state.facts), duplicate=True)
+                return Step(state, suppressions=_suppressions(receipt, state), duplicate=True)
     before = state or _NOTHING
     after = _fold(before, receipt)
     early = after.early is not before.early and len(after.early) > len(before.early)
@@ -127,6 +134,7 @@ def advance(state: MessageState | None, receipt: Receipt, recorded_ms: int) -> S
         kind in REPORTS and (early or not _follows(state, kind)),
         after.terminal and not before.terminal,
         after.double_sends > before.double_sends,
+        early and standing(after.attempts, receipt) is Standing.FOREIGN,
     )
 
 
@@ -144,14 +152,21 @@ def expired(state: MessageState, now_ms: int, retention_ms: int) -> bool:
 
 
 def _fold(state: MessageState, receipt: Receipt) -> MessageState:
-    kind, facts, attempts, early = receipt.kind, state.facts, state.attempts, state.early
+    kind, facts, attempts = receipt.kind, state.facts, state.attempts
     if kind is not ReceiptKind.CONFLICT:
         attempts = joined(attempts, receipt)
         if receipt.facts is not None and receipt.facts != facts:
             facts = older(facts, receipt.facts)
-    if facts is not None:
-        early = ()
-    elif receipt.facts is None and (kind in EVENT_OF or (receipt.suppress and kind in REPORTS)):
+    early, opens, clicks = state.early, state.opens, state.clicks
+    if early:
+        for kept in newly_counted(early, state.attempts, attempts):
+            opens += kept.kind is ReceiptKind.OPENED
+            clicks += kept.kind is ReceiptKind.CLICKED
+        if facts is not None:
+            early = tuple(kept for kept in early if standing(attempts, kept) is not Standing.COUNTED)
+    counts = standing(attempts, receipt) is Standing.COUNTED
+    waits = not counts or (facts is None and receipt.facts is None)
+    if waits and (kind in EVENT_OF or (receipt.suppress and kind in REPORTS)):
         early = with_early(early, receipt)
     resolved = resolve(attempts)
     status, ends = verdict(resolved)
@@ -161,8 +176,8 @@ def _fold(state: MessageState, receipt: Receipt) -> MessageState:
         attempts,
         state.timeline if kind is ReceiptKind.PROBE else with_entry(state.timeline, receipt),
         early,
-        min(state.opens + (kind is ReceiptKind.OPENED), MAX_COUNT),
-        min(state.clicks + (kind is ReceiptKind.CLICKED), MAX_COUNT),
+        min(opens + (counts and kind is ReceiptKind.OPENED), MAX_COUNT),
+        min(clicks + (counts and kind is ReceiptKind.CLICKED), MAX_COUNT),
         ends and not wants_retry(facts, resolved),
         double_sends(resolved) if len(resolved) > 1 else 0,
         max(state.last_ms, receipt.occurred_ms),
@@ -203,14 +218,20 @@ def _follows(state: MessageState | None, kind: ReceiptKind) -> bool:
 
 
 def _all_suppressions(before: MessageState, after: MessageState, receipt: Receipt) -> tuple[SuppressionChange, ...]:
-    """The receipt's own, and those of early receipts again, now that the address is known."""
-    own = _suppressions(receipt, after.facts)
+    """The receipt's own; those of receipts that count only now; and, when the address becomes known, all again."""
+    own = _suppressions(receipt, after)
     if not before.early or after.facts is None:
-        return own
-    changes = [change for r in before.early if (change := change_of(r, after.facts)) is not None]
-    return (*changes, *own)
+        counted = newly_counted(before.early, before.attempts, after.attempts) if before.early else ()
+    elif before.facts is None:
+        counted = tuple(kept for kept in before.early if standing(after.attempts, kept) is Standing.COUNTED)
+    else:
+        counted = newly_counted(before.early, before.attempts, after.attempts)
+    changes = (change_of(kept, after.facts) for kept in counted)
+    return (*(change for change in changes if change is not None), *own)
 
 
-def _suppressions(receipt: Receipt, facts: Facts | None) -> tuple[SuppressionChange, ...]:
-    change = change_of(receipt, facts)
-    return () if change is None else (change,)
+def _suppressions(receipt: Receipt, state: MessageState) -> tuple[SuppressionChange, ...]:
+    change = change_of(receipt, state.facts)
+    if change is None or standing(state.attempts, receipt) is not Standing.COUNTED:
+        return ()
+    return (change,)

@@ -5,7 +5,8 @@ Rules:
 1. A receipt has at most one event of its own (``EVENT_OF``); its id derives from the receipt's.
 2. ``message.accepted`` is published once, when facts first say that we took responsibility; ``message.sent`` once per
    attempt, at the first proof of any kind. Their ids name the message and the attempt, not the receipt.
-3. Nothing is published before the facts are known; then everything is, oldest first.
+3. Nothing is published before the facts are known, and no report before it is known that its provider has the attempt;
+   then everything that waited for that is, oldest first.
 4. An event carries the status of the message as it is known when the event is recorded.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from streams.core.attempts import newly_proven
+from streams.core.attempts import Standing, newly_proven, standing
 from streams.core.event import DeliveryEvent, EventType, Status
 from streams.core.ids import event_id
 from streams.core.message_state import Attempt, MessageState, by_time
@@ -61,13 +62,24 @@ def events_of(
     told = before.attempts if before.facts is not None else ()
     for attempt in newly_proven(told, after.attempts):
         events.append(_sent(receipt, attempt, facts, after.status, recorded_ms))  # noqa: PERF401
-    if before.early and not after.early:
-        history = sorted((*before.early, receipt), key=by_time)
-        events += [_event(told, facts, after.status, recorded_ms) for told in history if told.kind in EVENT_OF]
-    elif receipt.kind in EVENT_OF:
-        own = receipt.facts or facts if receipt.kind is ReceiptKind.CONFLICT else facts
-        events.append(_event(receipt, own, after.status, recorded_ms))
+    told_now = _released(before, after) if before.early else []
+    if receipt.kind in EVENT_OF and standing(after.attempts, receipt) is Standing.COUNTED:
+        told_now.append(receipt)
+    if len(told_now) > 1:
+        told_now.sort(key=by_time)
+    for one in told_now:
+        own = one.facts or facts if one.kind is ReceiptKind.CONFLICT else facts
+        events.append(_event(one, own, after.status, recorded_ms))
     return tuple(events)
+
+
+def _released(before: MessageState, after: MessageState) -> list[Receipt]:
+    """What was kept and may be told now."""
+    return [
+        kept
+        for kept in before.early
+        if kept.kind in EVENT_OF and standing(after.attempts, kept) is Standing.COUNTED and kept not in after.early
+    ]
 
 
 def _accepted(message_id: str, facts: Facts, recorded_ms: int) -> DeliveryEvent:

@@ -5,7 +5,8 @@ Rules:
 1. Every field is a join of the receipts folded so far (a set, a minimum, a maximum, a bit-wise or), or is derived
    from such fields. So the order of the receipts cannot matter. Only :mod:`streams.core.lifecycle` makes states.
 2. ``timeline`` is also the memory of what was seen: a receipt whose id stands there is a repeat.
-3. ``early`` keeps, whole, the receipts whose events cannot be published before the message's facts are known.
+3. ``early`` keeps, whole, the receipts whose events cannot be published yet: before the message's facts are known, or
+   before it is known that who reports has the attempt.
 4. ``Attempt`` and ``Entry`` are written without field names; a new field goes last and has a default.
 """
 
@@ -21,7 +22,9 @@ from streams.core.receipt import Facts, Receipt, ReceiptKind
 MAX_SEEN = 64
 """Entries of a timeline, and receipts kept early. Beyond it the oldest opens and clicks are forgotten first."""
 
-MAX_ATTEMPTS = 32
+MAX_ATTEMPTS = 64
+"""Entries of what is known of attempts, reports of a provider included."""
+
 MAX_COUNT = 65_535
 MAX_REASON = 120  # characters
 
@@ -30,10 +33,11 @@ NOT_ECHOED = -1
 
 
 class Attempt(NamedTuple):
-    """All that is known of one attempt. ``number`` 0 holds what dispatch decided before any hand-over.
+    """What one speaker says of one attempt (dispatch of a provider, or that provider itself: the same ``provider``).
 
-    ``marks`` are bits of :mod:`streams.core.lifecycle`. ``sent_ms`` is the earliest proof of acceptance, ``failed_ms``
-    the earliest final failure that the provider reported; 0 is never.
+    ``number`` 0 holds what dispatch decided before any hand-over. ``marks`` are bits of :mod:`streams.core.attempts`.
+    ``sent_ms`` is the earliest proof of acceptance, ``failed_ms`` the earliest final failure that the provider
+    reported; 0 is never.
     """
 
     number: int

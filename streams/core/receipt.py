@@ -89,3 +89,9 @@ class Receipt:
     automated: Automated = Automated.NONE
     facts: Facts | None = None
     actor: str = ""
+    vouches: tuple[str, ...] = ()
+    """Of which providers' attempts the reporter may speak, where not of its own ``provider`` alone: providers whose
+    webhooks are proven by the same key, ``*`` for all (our own tracking and mailbox).
+    """
+    filled: bool = False
+    """Whether it was fetched from the provider because its webhook may be lost (it counts if it is no repeat)."""

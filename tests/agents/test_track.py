@@ -237,7 +237,7 @@ async def test_an_event_too_large_for_a_record_is_a_dead_letter_and_the_state_go
     desk = Desk()
     desk.engine.max_record_bytes = 8_000
     await desk.take(receipt(K.SENT, 1))
-    await desk.take(receipt(K.CLICKED, 1, url="https://example.com/" + "x" * 7_500))
+    await desk.take(receipt(K.CLICKED, 1, url="https://example.com/" + "x" * 7_480))
     assert [dict(e.headers)["dlq.reason"] for e in desk.engine.on("t.dead-letters")] == [b"too_large"]
     assert desk.state().clicks == 1
 
