@@ -17,12 +17,14 @@ from base64 import b32encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 
 from streams.core.ids import is_message_id
 
 MAX_LOCAL_PART = 64
 
-_LONGEST_TEXT = 8_192
+_LONGEST_TEXT = 131_072
+_MOST_TOKENS = 64
 _MAC_CHARS = 10
 _MAX_ATTEMPT = 9_999
 _OURS = re.compile(
@@ -71,7 +73,7 @@ def trace(text: str, keys: Sequence[bytes] = ()) -> Trace | None:
     A wrong mac is no proof, but no reason to forget the id either: ``signed`` is False then.
     """
     best: Trace | None = None
-    for match in _OURS.finditer(text[:_LONGEST_TEXT]):
+    for match in islice(_OURS.finditer(text[:_LONGEST_TEXT]), _MOST_TOKENS):
         message_id, attempt = match[1].lower(), int(match[2])
         if not is_message_id(message_id):
             continue
