@@ -80,6 +80,8 @@ class Batch:
     personal_headers: tuple[tuple[str, Pattern], ...] = ()
     """Headers with slots, only in batches of several entries: ``fits`` refuses what cannot carry them. (A batch of one
     has them in ``headers``, filled.)"""
+    stream: str = ""
+    """``transactional`` or ``bulk``: a provider may keep them apart (a configuration set, a pool of addresses)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +390,14 @@ class Refuses(Protocol):
 
     def refusal(self, batch: Batch) -> Reason | None:
         """Why a batch of one cannot be carried at all, None if it can; asked before anything is written or called."""
+
+
+@runtime_checkable
+class SharesProof(Protocol):
+    """A provider that knows whether its webhooks could be another configured provider's just as well."""
+
+    def proves_alike(self, other: object) -> bool:
+        """Whether what proves a webhook here (a signing key, a topic) proves it for ``other`` too."""
 
 
 class Provider(Protocol):

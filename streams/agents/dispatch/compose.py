@@ -114,7 +114,10 @@ def _shared(content: Content, compiled: Compiled, flights: Sequence[Flight], own
             entries.append(_entry(flight, variables))
     if entries:
         batch = replace(
-            _frame(content, tuple(entries)), subject=compiled.subject, text=compiled.text, html=compiled.html
+            _frame(content, flights[0], tuple(entries)),
+            subject=compiled.subject,
+            text=compiled.text,
+            html=compiled.html,
         )
         composed.batch = batch if own is None else own.plan.applied(batch)
     return composed
@@ -132,7 +135,7 @@ def _rendered(content: Content, compiled: Compiled, flight: Flight, own: _Own | 
     rendered = render_one(compiled, flight.message, {} if own is None else own.plan.data(tokens))
     if isinstance(rendered, RenderFailure):
         return Composed(refused=[(flight, rendered.reason)])
-    frame = _frame(content, (_entry(flight, tokens),))
+    frame = _frame(content, flight, (_entry(flight, tokens),))
     batch = replace(frame, subject=rendered.subject, text=rendered.text, html=rendered.html)
     if own is not None:
         batch = own.plan.rewritten(rendered.text, rendered.html, flight.message.data).applied(batch)
@@ -144,7 +147,7 @@ def _entry(flight: Flight, variables: Mapping[str, str]) -> Entry:
     return Entry(message.message_id, flight.next_attempt, message.recipient, variables)
 
 
-def _frame(content: Content, entries: tuple[Entry, ...]) -> Batch:
+def _frame(content: Content, flight: Flight, entries: tuple[Entry, ...]) -> Batch:
     return Batch(
         sender=content.sender,
         entries=entries,
@@ -157,4 +160,5 @@ def _frame(content: Content, entries: tuple[Entry, ...]) -> Batch:
         attachments=content.attachments,
         track_opens=content.track_opens,
         track_clicks=content.track_clicks,
+        stream=flight.message.stream.value,
     )

@@ -4,6 +4,7 @@
     signing     AWS Signature Version 4
     request     a batch becomes one POST
     response    the answer becomes one outcome per recipient; quotas
+    lists       the account's suppression list, both ways
     events      what it reports, in our words
     vocabulary  its words and what they mean
 
@@ -12,6 +13,7 @@ Whether a webhook is authentic is judged in ``streams.providers._sns``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from streams.core.outcome import BatchOutcome
@@ -27,6 +29,10 @@ from streams.providers.base import (
     HttpResponse,
     Inbound,
     Limits,
+    Listed,
+    ListFailed,
+    ListName,
+    ListPage,
     NoResponse,
     Question,
     Quota,
@@ -36,7 +42,7 @@ from streams.providers.base import (
     Verdict,
     Verified,
 )
-from streams.providers.ses import events, request, response
+from streams.providers.ses import events, lists, request, response
 from streams.providers.ses.config import Config
 from streams.providers.ses.signing import Signer
 
@@ -60,6 +66,7 @@ class Ses:
         self.config = config
         self.limits = Limits(MAX_RECIPIENTS, MAX_BYTES)
         self.visibility_delay_s = config.visibility_delay_s
+        self.reads_lists = self.writes_lists = tuple(lists.REASONS)
         self._signer = Signer(config)
         self._certificates = _sns.Certificates(_sns.load_pinned(config.pinned_certificates))
         self._rules = _sns.Rules(frozenset(config.topic_arns), config.allow_signature_v1, config.max_webhook_age_s)
@@ -72,7 +79,7 @@ class Ses:
         return request.fits(batch, MAX_RECIPIENTS)
 
     def build_request(self, batch: Batch, now_ms: int) -> HttpRequest:
-        return self._signer.sign(request.build_request(self.config, batch, now_ms), "ses", self.config.region)
+        return self._signed(request.build_request(self.config, batch, now_ms))
 
     def read_response(self, batch: Batch, answer: HttpResponse | NoResponse, now_ms: int) -> BatchOutcome:
         if isinstance(answer, HttpResponse) and response.error_code(answer) in _STALE_CREDENTIALS:
@@ -84,11 +91,38 @@ class Ses:
 
     def quota_request(self, now_ms: int) -> HttpRequest:
         """Ask for the account's quotas (GetAccount, at most once a second)."""
-        return self._signer.sign(request.account_request(self.config), "ses", self.config.region)
+        return self._signed(request.account_request(self.config))
 
     def read_quota(self, answer: HttpResponse | NoResponse) -> Quota | None:
         """The quotas, None if the answer has none."""
         return response.read_quota(answer)
+
+    # -- suppression lists (see SyncsSuppressions)
+
+    def list_request(self, name: ListName, since_ms: int, now_ms: int) -> HttpRequest:
+        return self._signed(lists.list_request(self.config, name, since_ms))
+
+    def read_list(
+        self, name: ListName, since_ms: int, answer: HttpResponse | NoResponse, now_ms: int
+    ) -> ListPage | ListFailed:
+        page = lists.read_list(self.config, name, since_ms, answer)
+        if isinstance(page, ListFailed) or page.next is None:
+            return page
+        return ListPage(page.entries, self._signed(page.next))
+
+    def add_requests(self, entries: Sequence[Listed], now_ms: int) -> tuple[HttpRequest, ...]:
+        return tuple(self._signed(one) for one in lists.add_requests(self.config, entries))
+
+    def remove_requests(self, entries: Sequence[Listed], now_ms: int) -> tuple[HttpRequest, ...]:
+        return tuple(self._signed(one) for one in lists.remove_requests(self.config, entries))
+
+    def read_change(self, answer: HttpResponse | NoResponse, now_ms: int) -> ListFailed | None:
+        return lists.read_change(answer)
+
+    def _signed(self, request: HttpRequest) -> HttpRequest:
+        return self._signer.sign(request, "ses", self.config.region)
+
+    # -- webhooks
 
     def verify(self, inbound: Inbound, now_ms: int) -> Verdict:
         judged = _sns.verify(inbound.body, self._rules, self._certificates, now_ms)

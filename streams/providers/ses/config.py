@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streams.core.message import Stream
+
+_STREAMS = tuple(stream.value for stream in Stream)
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
 _URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _QUEUE_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+/\d{12}/[A-Za-z0-9_-]{1,80}(?:\.fifo)?")
@@ -23,6 +27,16 @@ class Config:
     region: str = field(metadata=_doc("AWS region that sends, such as `eu-west-1`."))
     configuration_set: str = field(
         default="", metadata=_doc("Configuration set; without one (and no default one) SES publishes no events.")
+    )
+    configuration_sets: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_doc(
+            "Configuration sets by stream, instead of `configuration_set`; for instance "
+            '`{ transactional = "tx", bulk = "news" }`.'
+        ),
+    )
+    tenant_name: str = field(
+        default="", metadata=_doc("SES tenant to send as (`TenantName`), with its own suppression list.")
     )
     access_key_id: str = field(
         default="", repr=False, metadata=_doc("AWS access key; empty uses AWS's default credential chain.")
@@ -72,8 +86,13 @@ class Config:
     def __post_init__(self) -> None:
         if not _REGION.fullmatch(self.region):
             raise ValueError(f"region must be an AWS region, not {self.region!r}")
-        if not _CONFIGURATION_SET.fullmatch(self.configuration_set):
+        if not all(map(_CONFIGURATION_SET.fullmatch, (self.configuration_set, *self.configuration_sets.values()))):
             raise ValueError("configuration_set may hold letters, digits, - and _, at most 64")
+        for stream in self.configuration_sets:
+            if stream not in _STREAMS:
+                raise ValueError(f"configuration_sets names streams, which are {' and '.join(_STREAMS)}, not {stream}")
+        if len(self.tenant_name) > 64 or not self.tenant_name.isprintable():
+            raise ValueError("tenant_name is at most 64 printable characters")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             raise ValueError("access_key_id and secret_access_key belong together")
         if self.sqs_queue_url and not _QUEUE_URL.fullmatch(self.sqs_queue_url):

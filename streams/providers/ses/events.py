@@ -38,6 +38,8 @@ from streams.providers.ses.vocabulary import (
 _MAX_ATTEMPT = 1_000_000
 _MAX_RECIPIENTS = 100
 _VALIDATED = "EmailValidationSuppressed"
+_FOR_A_PERSON = frozenset({"SubscriptionConfirmation", "UnsubscribeConfirmation"})
+"""Envelopes that say that a subscription is not as it should be."""
 _ACTS = frozenset({ReceiptKind.OPENED, ReceiptKind.CLICKED})
 
 
@@ -47,8 +49,8 @@ def read_events(payload: bytes, received_ms: int, *, suppress_invalid: bool = Fa
     if body is None:
         return Unreadable("not a JSON object, or a key is repeated in it")
     if "Message" in body and "TopicArn" in body:
-        if text(body.get("Type")) == "UnsubscribeConfirmation":
-            return Reading(unknown_words=("sns:UnsubscribeConfirmation",))  # somebody unsubscribed us: tell a person
+        if text(body.get("Type")) in _FOR_A_PERSON:
+            return Reading(unknown_words=(f"sns:{body['Type']}",))
         inner = json_object(text(body["Message"], 1_048_576))
         if inner is None:
             return Reading()  # SES greets a new topic in plain words

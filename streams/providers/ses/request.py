@@ -140,8 +140,11 @@ def _entry(batch: Batch, entry: Entry, names: list[str]) -> dict[str, Any]:
 
 def _options(config: Config, batch: Batch) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if config.configuration_set:
-        options["ConfigurationSetName"] = config.configuration_set
+    configuration_set = config.configuration_sets.get(batch.stream) or config.configuration_set
+    if configuration_set:
+        options["ConfigurationSetName"] = configuration_set
+    if config.tenant_name:
+        options["TenantName"] = config.tenant_name
     tracking = {
         name: "ENABLED" if wanted else "DISABLED"
         for name, wanted in (("OpenTrackingEnabled", batch.track_opens), ("ClickTrackingEnabled", batch.track_clicks))
