@@ -79,6 +79,8 @@ async def running(
         ingress.drain()
         await runner.cleanup()
         await producer.stop(options.drain_timeout_s)
+        if ingress.visits is not None:
+            await ingress.visits.settled()
         watch.cancel()
 
 

@@ -25,6 +25,7 @@ from streams.ingress.answers import ANSWERS, NOT_NOW, Answers
 from streams.ingress.body import Arriving, Unusable, read_body
 from streams.ingress.certificates import CertificateFetches
 from streams.ingress.constant import ConstantAnswer, answer_to
+from streams.ingress.visits import PREFIX, visits_of
 from streams.metrics import Count, Distribution, Metrics, exposition
 from streams.producer import Headers, Unavailable, WebhookProducer
 from streams.providers.base import (
@@ -102,6 +103,7 @@ class Ingress:
             "/metrics": self._exposition,
         }
         self._arriving = Arriving()
+        self.visits = visits_of(settings, producer, self._metrics, now_ms, self._arriving)
         self._draining = False
         self._readiness: tuple[float, str] = (0.0, "not asked yet")
         self._asking: asyncio.Future[str] | None = None
@@ -109,8 +111,8 @@ class Ingress:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The webhook paths that are served."""
-        return tuple(self._routes)
+        """The paths that are served, but for our own pages."""
+        return (*self._routes, *((f"{PREFIX}…",) if self.visits else ()))
 
     def drain(self) -> None:
         """From now on not ready: whoever spreads the load looks elsewhere. Requests are still served."""
@@ -240,6 +242,8 @@ class Ingress:
     # ------------------------------------------------------------------------------------------ pages
 
     async def _page(self, request: BaseRequest, path: str) -> Response:
+        if self.visits is not None and path.startswith(PREFIX):
+            return await self.visits.handle(request, path)
         page = self._pages.get(path)
         if page is None:
             return Response(status=404, text="not found\n")

@@ -158,6 +158,12 @@ INGRESS_REQUESTS = _counter(
     Label("result", ("accepted", "duplicate", "bad_signature", "stale", "malformed", "too_large", "unavailable")),
 )
 INGRESS_DURATION = _histogram("ingress_duration_seconds", "From a webhook's headers to its answer.", _QUICK, PROVIDER)
+TRACKING_VISITS = _counter(
+    "tracking_visits",
+    "Visits of our own links, by what came of them; lost ones were answered, but not told.",
+    Label("kind", ("open", "click", "page", "unsubscribe")),
+    Label("result", ("stored", "shown", "repeated", "lost", "forged", "unavailable")),
+)
 WEBHOOK_EVENT_AGE = _histogram(
     "webhook_event_age_seconds",
     "How old an event is when its webhook arrives.",
@@ -183,6 +189,18 @@ POLL_WAITING = _gauge("poll_waiting_messages", "Items that lie in a queue or mai
 POLL_OLDEST = _gauge("poll_oldest_seconds", "Age of the oldest of them, where the source tells.", POLL_SOURCE)
 POLL_DEAD_LETTERS = _gauge("poll_dead_letters", "Items in the dead-letter queue of a queue.", POLL_SOURCE)
 WEBHOOK_ORPHANS = _counter("webhook_orphans", "Provider events of which no message was found.", PROVIDER)
+WEBHOOK_FOREIGN = _counter(
+    "webhook_foreign", "Provider events about an attempt that another provider has; they are not believed.", PROVIDER
+)
+GAP_EVENTS = _counter(
+    "gap_events",
+    "Events fetched from a provider to fill gaps that lost webhooks left, and those of them that were new.",
+    PROVIDER,
+    Label("result", ("read", "filled", "failed")),
+)
+GAP_WATERMARK = _gauge(
+    "gap_watermark_timestamp_seconds", "Up to when the events of a provider have been compared.", PROVIDER
+)
 WEBHOOK_OUT_OF_ORDER = _counter("webhook_out_of_order", "Provider events that came before what they follow.", PROVIDER)
 UNKNOWN_VOCABULARY = _counter("unknown_vocabulary", "Words of a provider that are in none of our tables.", PROVIDER)
 CONSUMER_LAG = _gauge("consumer_lag_records", "Records not yet committed.", TOPIC, PARTITION)
@@ -241,6 +259,7 @@ CATALOGUE: tuple[Series, ...] = (
     DOUBLE_SENDS,
     INGRESS_REQUESTS,
     INGRESS_DURATION,
+    TRACKING_VISITS,
     WEBHOOK_EVENT_AGE,
     POLLS,
     POLL_MESSAGES,
@@ -250,6 +269,9 @@ CATALOGUE: tuple[Series, ...] = (
     POLL_OLDEST,
     POLL_DEAD_LETTERS,
     WEBHOOK_ORPHANS,
+    WEBHOOK_FOREIGN,
+    GAP_EVENTS,
+    GAP_WATERMARK,
     WEBHOOK_OUT_OF_ORDER,
     UNKNOWN_VOCABULARY,
     CONSUMER_LAG,
