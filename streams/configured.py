@@ -17,6 +17,7 @@ from typing import Any
 from streams.agents.dispatch import DispatchConfig, LaneConfig
 from streams.agents.intake import IntakeConfig
 from streams.core.breaker import BreakerPolicy
+from streams.core.limits import RecipientLimit
 from streams.core.message import Mailbox, Stream
 from streams.core.request import Retention
 from streams.core.retry import RetryKind, RetryPolicy
@@ -24,9 +25,11 @@ from streams.core.routing import RouteRule
 from streams.core.staging import Staging, staging_of
 from streams.core.suppression import SuppressionPolicy
 from streams.core.tenant import Tenant
+from streams.core.warm_up import WarmUp
 from streams.engine import EngineSettings, TopicSpec
 from streams.providers.base import Provider
 from streams.settings import (
+    Excess,
     Profile,
     ProviderSettings,
     RetrySettings,
@@ -38,6 +41,7 @@ from streams.settings import (
     aiokafka_options,
     librdkafka_options,
 )
+from streams.settings.validate import warm_up_day
 from streams.topics import Topics
 
 _DAY_MS = 86_400_000
@@ -60,8 +64,6 @@ def check_supported(settings: Settings) -> None:
 
 def _not_obeyed(settings: Settings) -> Iterator[str]:
     for tenant in settings.tenants.values():
-        if tenant.accounts:
-            yield f"[tenants.{tenant.name}] accounts"
         if tenant.alert:
             yield f"[tenants.{tenant.name}] alert"
 
@@ -145,6 +147,9 @@ def dispatch_config(settings: Settings, adapters: Mapping[str, Provider], worker
         worker=worker,
         topics=topics_of(settings),
         lanes={name: _lane(settings.providers[name], adapters[name]) for name in enabled},
+        warm_ups={name: plan for name in enabled if (plan := warm_up(settings.providers[name])) is not None},
+        recipient_limit=_recipient_limit(settings),
+        tenant_rate=settings.limits.tenant_rate,
         rules=tuple(_rule(rule) for rule in settings.routing.rules),
         default_route=settings.routing.default or enabled,
         policies={name: retry_policy(entry) for name, entry in settings.retry.items()},
@@ -196,19 +201,45 @@ def breaker_policy(settings: Settings) -> BreakerPolicy:
         open_s=breaker.open_s,
         max_open_s=breaker.max_open_s,
         probe_lease_s=breaker.probe_lease_s,
+        ramp_s=breaker.ramp_s,
     )
 
 
-def _lane(provider: ProviderSettings, adapter: Provider) -> LaneConfig:
-    most = adapter.limits.max_recipients
+def warm_up(provider: ProviderSettings) -> WarmUp | None:
+    """The plan by which an account becomes known, if there is one."""
+    if not provider.warm_up_start:
+        return None
+    start = warm_up_day(provider.warm_up_start)
+    if start is None:
+        raise SettingsError(f"warm_up_start must be a day such as 2026-11-01, not {provider.warm_up_start!r}")
+    return WarmUp(
+        start, provider.warm_up_first, provider.warm_up_growth, provider.warm_up_days, provider.warm_up_overflow
+    )
+
+
+def lane_config(provider: ProviderSettings, most: int, visibility_delay_s: float) -> LaneConfig:
+    """Limits of an account; ``most`` is how many recipients one call may have."""
     return LaneConfig(
         rate=provider.rate,
         burst=provider.burst or provider.rate,
         concurrency=provider.concurrency,
         batch_size=min(provider.batch_size or most, most),
         deadline_s=provider.deadline_s,
-        visibility_delay_s=adapter.visibility_delay_s,
+        visibility_delay_s=visibility_delay_s,
     )
+
+
+def _lane(provider: ProviderSettings, adapter: Provider) -> LaneConfig:
+    return lane_config(provider, adapter.limits.max_recipients, adapter.visibility_delay_s)
+
+
+def _recipient_limit(settings: Settings) -> RecipientLimit | None:
+    limits = settings.limits
+    if not limits.recipient_messages:
+        return None
+    streams = frozenset(limits.recipient_streams)
+    reject = limits.recipient_excess is Excess.REJECT
+    return RecipientLimit(limits.recipient_messages, limits.recipient_window_s, streams, reject)
 
 
 def _tenant(tenant: TenantSettings) -> Tenant:
@@ -219,6 +250,7 @@ def _tenant(tenant: TenantSettings) -> Tenant:
         accounts=dict(tenant.accounts),
         retry_policy=tenant.retry,
         alert_address=tenant.alert,
+        rate=tenant.rate,
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+from streams.accounts import Accounts
 from streams.adapters import build_adapters
 from streams.agents.breaker_view import BreakerView
 from streams.agents.breakers import Breakers
@@ -112,12 +113,14 @@ class Parts:
         self.everywhere = SuppressionView()
         self.staging = staging(settings)
         self.readers = self._readers()
+        self.tenants = tenants(self.readers[TENANTS], configured_tenants(settings))
+        lanes = dict(main)  # accounts of tenants come and go in it
         self.intake = Intake(
             app,
             Unit,
             self.contents,
             templates(self.readers[TEMPLATES]),
-            tenants(self.readers[TENANTS], configured_tenants(settings)),
+            self.tenants,
             intake_config(settings),
             now_ms,
             observer=IntakeMetrics(metrics),
@@ -127,17 +130,20 @@ class Parts:
             attempts=tables[ATTEMPTS],
             suppressions=tables[SUPPRESSIONS],
             everywhere=self.everywhere,
-            composer=self._composer(main),
+            composer=self._composer(lanes),
             load_message=self._load_message,
-            providers=main,
+            providers=lanes,
             exchange=self.exchange,
             breakers=self.view,
+            accounts=Accounts(settings, self.tenants, env),
             config=dispatch_config(settings, main, worker),
             observer=DispatchMetrics(metrics),
             clock=now_ms,
             crash=self._crash,
         )
-        self.quotas = Quotas(main, self.exchange, self.dispatch.boarding, DispatchMetrics(metrics), now_ms)
+        for tenant in self.tenants.fallback.values():
+            self.dispatch.limits.tenant(tenant.tenant, tenant.rate)
+        self.quotas = Quotas(lanes, self.exchange, self.dispatch.boarding, DispatchMetrics(metrics), now_ms)
         self.suppression_job = job_of(
             settings,
             app,
@@ -237,6 +243,7 @@ class Parts:
             BREAKERS: self._breaker_changed,
             CONTROLS: self._control_changed,
             SUPPRESSION_RULES: self._rule_changed,
+            TENANTS: self._tenant_changed,
         }
         topics = topics_of(self._settings)
         return {
@@ -249,6 +256,9 @@ class Parts:
 
     async def _control_changed(self, key: bytes, value: bytes | None) -> None:
         self.view.read_control(key, value)
+
+    async def _tenant_changed(self, key: bytes, value: bytes | None) -> None:
+        self.dispatch.tenant_changed(key.decode("utf-8", "replace"))
 
     async def _rule_changed(self, key: bytes, value: bytes | None) -> None:
         self.everywhere.read(key, value)
@@ -315,5 +325,8 @@ class Parts:
 
 
 def _silent_about_our_id(settings: Settings) -> frozenset[str]:
-    """Providers with events that do not echo our message id: SES identity notifications carry no tags."""
-    return frozenset(name for name, provider in settings.providers.items() if provider.type == "ses")
+    """Providers with events that may not echo our message id: SES identity notifications carry no tags, DirectMail may
+    not keep our Message-ID.
+    """
+    silent = ("ses", "directmail")
+    return frozenset(name for name, provider in settings.providers.items() if provider.type in silent)

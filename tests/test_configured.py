@@ -130,7 +130,6 @@ def test_a_provider_that_does_not_exist_is_named(tmp_path: Any) -> None:
     [
         ('[tenants.a]\nalert = "ops@example.com"', "[tenants.a] alert"),
         (
-            '[tenants.a]\naccounts = { mg = "own" }\n[providers.mg.accounts.own]\ndomain = "x.org"',
             "[tenants.a] accounts",
         ),
     ],

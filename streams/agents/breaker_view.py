@@ -7,13 +7,14 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
 
 from streams.core.breaker import BreakerPolicy, BreakerRecord, BreakerState, OutcomeSum
+from streams.core.routing import is_within, ramp_share
 
 
 class Door(StrEnum):
@@ -55,6 +56,7 @@ class BreakerView:
         self._tallies: dict[str, _Tally] = {}
         self._forced: dict[str, str] = {}
         self._paused: set[tuple[str, str]] = set()
+        self._ramps: dict[str, int] = {}
         self.on_change: Callable[[str], None] = lambda provider: None
 
     # ------------------------------------------------------------------ what the topics say
@@ -72,8 +74,11 @@ class BreakerView:
                 return  # a record of somebody else's making changes nothing
         if record.epoch < tally.record.epoch:
             return
+        back = record.state is BreakerState.CLOSED and record.epoch > 0
         tally.record = record
         tally.shut_until_ms = 0
+        if back and self._policy.ramp_s:
+            self._ramps[provider] = record.changed_ms
         tally.run_failed = 0 if record.state is BreakerState.CLOSED else tally.run_failed
         self.on_change(provider)
 
@@ -112,6 +117,28 @@ class BreakerView:
             tally.asked_ms, tally.asks, tally.changed = now_ms, True, True
         return Door.SHUT
 
+    @property
+    def ramping(self) -> bool:
+        """Whether any provider is coming back just now."""
+        return bool(self._ramps)
+
+    def eased(self, route: Sequence[str], message_id: str, now_ms: int) -> list[str]:
+        """The route, with providers that are coming back behind the others for the messages that they do not get yet.
+
+        Which messages those are is decided by a hash of their ids, so that asking again gives the same answer.
+        """
+        first: list[str] = []
+        later: list[str] = []
+        for name in route:
+            since_ms = self._ramps.get(name)
+            if since_ms is None or is_within(ramp_share(now_ms - since_ms, self._policy.ramp_s), message_id):
+                first.append(name)
+            else:
+                later.append(name)
+            if since_ms is not None and now_ms - since_ms >= 1000 * self._policy.ramp_s:
+                del self._ramps[name]
+        return first + later
+
     def spend_probe(self, provider: str) -> int:
         """Take the one permit that :attr:`Door.PROBE` promised; answers its epoch."""
         tally = self._tally(provider)
@@ -130,6 +157,11 @@ class BreakerView:
     def paused(self, tenant: str, stream: str) -> bool:
         """Whether an operator holds this tenant or stream."""
         return bool(self._paused) and (("tenant", tenant) in self._paused or ("stream", stream) in self._paused)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether an operator holds anything."""
+        return bool(self._paused)
 
     def provider_paused(self, provider: str) -> bool:
         """Whether an operator holds this provider."""

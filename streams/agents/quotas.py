@@ -52,7 +52,7 @@ class Quotas:
 
     async def ask(self) -> None:
         """One question to each."""
-        for name, provider in self.providers.items():
+        for name, provider in list(self.providers.items()):  # accounts of tenants come and go meanwhile
             if isinstance(provider, TellsQuota):
                 answer = await self.exchange(provider.quota_request(self.clock()), _DEADLINE_S)
                 quota = provider.read_quota(answer)
@@ -63,7 +63,7 @@ class Quotas:
 
     def _obey(self, name: str, quota: Quota) -> None:
         self.lanes.limit_rate(name, quota.max_send_rate)
-        if quota.max_24h >= 0:
+        if quota.max_24h >= 0 and "/" not in name:  # accounts of tenants are no labels
             self.observer.quota(name, quota.max_24h, max(0.0, quota.max_24h - quota.sent_24h))
         if not quota.sending_enabled:
             log.error("%s: sending is switched off for this account (%s)", name, quota.enforcement or "no reason given")

@@ -45,6 +45,8 @@ class BreakerPolicy:
     open_s: float = 10.0
     max_open_s: float = 300.0
     probe_lease_s: float = 60.0
+    ramp_s: float = 0.0
+    """How long its share of traffic that has another way grows, after it has closed; 0 for all at once."""
 
 
 @dataclass(frozen=True, slots=True)

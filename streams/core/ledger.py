@@ -105,6 +105,8 @@ class AttemptRow:
     sent_ms: int = 0
     checks: int = 0
     """How often reconciliation has asked about the current uncertain attempt."""
+    account: str = ""
+    """The account at ``provider`` that the attempt was made with; empty for the provider's own."""
 
 
 def may_become(old: AttemptRow | None, new: LedgerState) -> bool:

@@ -6,6 +6,8 @@ quarter of it. A newly assigned share starts empty, so that a rebalance never bu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class TokenBucket:
     """``rate`` tokens per second, at most ``burst`` saved up. A rate of 0 means unlimited. Not thread-safe."""
@@ -55,3 +57,40 @@ class TokenBucket:
         if passed_ms > 0:
             self._tokens = min(self.burst, self._tokens + self.rate * passed_ms / 1000)
         self._at_ms = now_ms
+
+
+class Turns:
+    """Turns at an even pace: whoever comes too early is told when its turn is, and need not ask again.
+
+    ``rate`` is turns per second; up to ``burst_s`` seconds' worth may go at once after a pause.
+    """
+
+    __slots__ = ("_next_ms", "burst_s", "rate")
+
+    def __init__(self, rate: float, burst_s: float = 1.0) -> None:
+        self.rate = rate
+        self.burst_s = burst_s
+        self._next_ms = 0.0
+
+    def next_ms(self, now_ms: int) -> int:
+        """Take a turn and answer its time; not later than ``now_ms`` means at once."""
+        if not self.rate:
+            return now_ms
+        turn_ms = max(self._next_ms, now_ms - 1000 * self.burst_s)
+        self._next_ms = turn_ms + 1000 / self.rate
+        return int(turn_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientLimit:
+    """At most ``messages`` of a tenant to an address within ``window_s``, for these streams."""
+
+    messages: int
+    window_s: float
+    streams: frozenset[str]
+    reject: bool = False
+
+    @property
+    def window_ms(self) -> int:
+        """The window in milliseconds."""
+        return int(self.window_s * 1000)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from zlib import crc32
 
 from streams.core.message import Message
@@ -43,6 +44,26 @@ def route(message: Message, rules: Sequence[RouteRule], default: Sequence[str]) 
         if rule.matches(message):
             return _drawn(rule, message.message_id)
     return tuple(default)
+
+
+_FIRST_SHARE = 0.05
+
+
+def ramp_share(since_ms: int, ramp_s: float) -> float:
+    """The share of its traffic that a provider gets so long after its breaker has closed: 5 % at first, then evenly
+    more.
+    """
+    if ramp_s <= 0 or since_ms >= 1000 * ramp_s:
+        return 1.0
+    return _FIRST_SHARE + (1 - _FIRST_SHARE) * max(0, since_ms) / (1000 * ramp_s)
+
+
+def is_within(share: float, message_id: str) -> bool:
+    """Whether a message is among this share of all; who is within a share is within every larger one.
+
+    Another hash than that of the weights, or a small share would be all of one weight.
+    """
+    return int.from_bytes(blake2b(message_id.encode(), digest_size=4).digest(), "big") < share * 2**32
 
 
 def _in_domain(domain: str, pattern: str) -> bool:

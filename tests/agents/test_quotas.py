@@ -77,6 +77,6 @@ async def test_the_accounts_own_rate_holds_even_where_none_is_configured() -> No
     await d.give(*(d.message(f"u{n}@example.net", content_hash=f"c{n}") for n in range(30)))
     assert len(d.requests) == 0
     d.clock.advance(1)
-    d.dispatch.boarding._gates["mailgun"].pump()
+    d.dispatch.lanes.gates["mailgun"].pump()
     await d.settled()
     assert len(d.requests) == 10

@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping, Sequence
 from typing import Any
 
 from streams.agents.breaker_view import BreakerView
+from streams.agents.dispatch.account_source import AccountSource
 from streams.agents.dispatch.admission import Admission
 from streams.agents.dispatch.boarding import Boarding
 from streams.agents.dispatch.book import Book
@@ -27,6 +28,9 @@ from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Gate, Slot
+from streams.agents.dispatch.holds import Holds
+from streams.agents.dispatch.lanes import Lanes
+from streams.agents.dispatch.limits import Limits
 from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.dispatch.orders import Orders
 from streams.agents.dispatch.refusals import Refusals
@@ -35,6 +39,7 @@ from streams.agents.dispatch.tasks import Tasks
 from streams.agents.dispatch.waker import Waker
 from streams.agents.ports import BatchPort, EnginePort, TablePort
 from streams.agents.suppression_view import SuppressionView
+from streams.core.accounts import lane_of
 from streams.core.ids import partition_of, partition_of_text
 from streams.core.ledger import AttemptRow, LedgerState, is_foreign
 from streams.core.message import Message, RecordRef, Stream
@@ -45,6 +50,7 @@ from streams.topics import PROVIDER_OUTCOMES
 log = logging.getLogger(__name__)
 
 _RECENT = 50_000
+_DAY_MS = 86_400_000
 
 
 class Dispatch:
@@ -59,9 +65,10 @@ class Dispatch:
         everywhere: SuppressionView | None = None,
         composer: Composes,
         load_message: Callable[[RecordRef], Coroutine[Any, Any, Message | None]],
-        providers: Mapping[str, Provider],
+        providers: MutableMapping[str, Provider],
         exchange: Exchange,
         breakers: BreakerView,
+        accounts: AccountSource | None = None,
         config: DispatchConfig,
         observer: DispatchObserver,
         clock: Callable[[], int],
@@ -86,6 +93,10 @@ class Dispatch:
         self._open_partitions: set[int] = set()
         self._decided: list[Settled] = []
         self._landed = asyncio.Event()
+        self.holds = Holds()
+        self.limits = Limits(config.recipient_limit, config.tenant_rate)
+        self._accounts = accounts
+        self.lanes = Lanes(self, providers, accounts)
         self.boarding = Boarding(self)
         self._admission = Admission(self)
         self._calls = Calls(
@@ -137,6 +148,8 @@ class Dispatch:
     def take_off(self, flight: Flight) -> None:
         """The message is ours alone from here on."""
         flight.generation = self.app.generation()
+        if self.holds:
+            self.holds.remove(flight.message.message_id)
         self.busy[flight.message.message_id] = flight
         self._under_way[flight.message.stream] += 1
 
@@ -183,12 +196,35 @@ class Dispatch:
         for flight, _ in settled:
             row = flight.row
             message_id = flight.message.message_id
+            if flight.place is not None:
+                self._place_used(flight)
             if row is not None and row.state in (LedgerState.PARKED, LedgerState.UNCERTAIN):
                 self.remember(flight.message)
+                self.holds.note(message_id, flight.partition, row)
                 self.schedule.add(flight.partition, row.due_ms, message_id)
             elif row is not None and row.state in (LedgerState.SUPPRESSED, LedgerState.EXPIRED):
                 self.observer.requests(flight.message.stream.value, row.state.value, 1)
             self.end(flight)
+        self.waker.nudge()
+
+    def _place_used(self, flight: Flight) -> None:
+        """Of a warm-up's cap: what was not handed over gives its place back."""
+        place, flight.place = flight.place, None
+        row = flight.row
+        if place is not None and (row is None or row.state not in (LedgerState.SENT, LedgerState.UNCERTAIN)):
+            place.give_back(flight.partition)
+
+    def tenant_changed(self, name: str) -> None:
+        """The record of a tenant is another one: its accounts and its rate."""
+        record = self._accounts.tenant(name) if self._accounts is not None else None
+        self.limits.tenant(name, record.rate if record is not None else 0.0)
+        self.lanes.changed(name)
+
+    def wake_held(self, lane: str | None = None) -> None:
+        """What held them is over: whoever waits for this lane (None: for any) is woken at once."""
+        now_ms = self.clock()
+        for partition, message_id in self.holds.wake(lane):
+            self.schedule.add(partition, now_ms, message_id)
         self.waker.nudge()
 
     def end(self, flight: Flight) -> None:
@@ -241,12 +277,16 @@ class Dispatch:
         self._open_partitions.add(partition)
         self.boarding.reshare(len(self._open_partitions) / self.config.partitions)
         owner = self._owner()
+        recent_ms = max(_DAY_MS, self.config.recipient_limit.window_ms if self.config.recipient_limit else 0)
         unfinished = []
         for message_id, row in list(self.book.rows(partition)):
             if is_foreign(row, owner) or row.state is LedgerState.SENDING:
                 unfinished.append((message_id, row))
             elif row.state in (LedgerState.PARKED, LedgerState.UNCERTAIN):
                 self.schedule.add(partition, row.due_ms, message_id)
+                self.holds.note(message_id, partition, row)
+            if now_ms - row.sent_ms < recent_ms:
+                self._recall(partition, message_id, row, now_ms)
             if row.owed:
                 self.tasks.spawn(self.waker.pay(partition, message_id, row), partition)
         for message_id, row in unfinished:
@@ -256,10 +296,20 @@ class Dispatch:
             log.warning("partition %d: %d sends of an older owner are uncertain", partition, len(unfinished))
         self.waker.nudge()
 
+    def _recall(self, partition: int, message_id: str, row: AttemptRow, now_ms: int) -> None:
+        """Limits count what was sent before this worker came."""
+        bulk = row.source is not None and row.source.topic.endswith(".bulk")
+        stream = Stream.BULK if bulk else Stream.TRANSACTIONAL
+        self.lanes.recall(partition, row, lane_of(row.provider, row.account), now_ms)
+        self.limits.recall(partition, message_id, row, stream.value, now_ms)
+
     async def partition_lost(self, partition: int) -> None:
         """Give back what has not begun, let the calls under way end, then touch no row of it again."""
         self.boarding.give_back(partition)
         self.schedule.drop(partition)
+        self.holds.drop(partition)
+        self.lanes.drop(partition)
+        self.limits.drop(partition)
         await self.tasks.leave(partition, self.config.handover_s)
         self._open_partitions.discard(partition)
         for message_id, holder in list(self.busy.items()):
@@ -285,10 +335,12 @@ class Dispatch:
     async def sweep(self, partition: int, now_ms: int) -> None:
         """Forget old rows of a partition that is ours; bounded, so call it again."""
         self.book.sweep(partition, now_ms)
+        self.limits.sweep(partition, now_ms)
 
     async def run(self) -> None:
         """Report and park until cancelled, beside the waker."""
         self.tasks.spawn(self.waker.run())
+        self.tasks.spawn(self.lanes.run())
         while True:
             await asyncio.sleep(self.config.sum_interval_s)
             self.report()

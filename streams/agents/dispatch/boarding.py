@@ -9,6 +9,8 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from streams.agents.breaker_view import Door
@@ -23,18 +25,18 @@ from streams.core.routing import route
 if TYPE_CHECKING:
     from streams.agents.dispatch.agent import Dispatch
 
+_NO_ACCOUNTS: Mapping[str, Gate] = MappingProxyType({})
+_ASKING = 500
+
 
 class Boarding:
     """Works on the desk of a :class:`Dispatch`; owns its gates."""
 
     def __init__(self, desk: Dispatch) -> None:
-        config = desk.config
         self._desk = desk
         self._touched: dict[Former, Gate] = {}
-        self._gates = {
-            name: Gate(name, lane, config.bulk_share, desk.clock, desk.start_call, desk.wake_in)
-            for name, lane in config.lanes.items()
-        }
+        self._lanes = desk.lanes
+        self._providers = frozenset(desk.config.lanes)
 
     def board(self, flight: Flight) -> None:
         """Stand in line at the first open gate of the route; decide at once what needs no provider."""
@@ -45,35 +47,88 @@ class Boarding:
             self._desk.decide(flight, row)
         elif message.send_at_ms > now_ms and not flight.attempts and flight.batch is not None:
             self._desk.decide(flight, self._parked(flight, message.send_at_ms, ReceiptKind.SCHEDULED))
+        elif self._desk.limits.active and (waiting := self._desk.limits.row_of(flight, now_ms)) is not None:
+            self._desk.decide(flight, waiting)
         else:
             self._choose_gate(flight, now_ms)
 
+    def board_again(self, flights: Sequence[Flight]) -> None:
+        """They were taken out of their line: find another, or the same."""
+        for flight in flights:
+            self._leave(flight)
+            self.board(flight)
+        if flights:
+            self.send_off()
+
     def _choose_gate(self, flight: Flight, now_ms: int) -> None:
         message = flight.message
-        wanted = [name for name in self.route_of(message) if name in self._gates]
+        wanted = [name for name in self.route_of(message) if name in self._providers]
         if not wanted:
             named = f" {message.provider!r}" if message.provider else ""
             reason = Reason(ReasonKind.NO_ROUTE, detail=f"no provider{named} is configured for this message")
             self._desk.decide(flight, self._desk.refusals.row(flight, LedgerState.REJECTED, reason, now_ms))
             return
-        if not self._desk.breakers.paused(message.tenant, message.stream.value):
-            for name in wanted:
-                if self._desk.breakers.provider_paused(name):
-                    continue
-                door = self._desk.breakers.door(name, now_ms)
-                if door is Door.SHUT:
-                    continue
-                if door is Door.PROBE:
-                    flight.probe_epoch, flight.single = self._desk.breakers.spend_probe(name), True
-                if name != wanted[0]:
-                    self._desk.observer.failover(wanted[0], name)
-                self._line_up(flight, self._gates[name])
-                return
-        self.hold(flight, wanted, now_ms)
+        breakers = self._desk.breakers
+        if breakers.paused(message.tenant, message.stream.value):
+            self.hold(flight, wanted, now_ms)
+            return
+        own = self._lanes.of(message.tenant) if self._lanes.active else _NO_ACCOUNTS
+        if len(wanted) > 1 and breakers.ramping:
+            wanted = breakers.eased(wanted, message.message_id, now_ms)
+        full: Gate | None = None
+        for name in self._overflowing(wanted, own) if self._lanes.capped else wanted:
+            if breakers.provider_paused(name):
+                continue
+            door = breakers.door(name, now_ms)
+            if door is Door.SHUT:
+                continue
+            gate = own.get(name) or self._lanes.gates[name]
+            if gate.allowance is not None and not self._take(flight, gate, now_ms):
+                full = full or gate
+                continue
+            if door is Door.PROBE:
+                flight.probe_epoch, flight.single = breakers.spend_probe(name), True
+            if name != wanted[0]:
+                self._desk.observer.failover(wanted[0], name)
+            self._line_up(flight, gate)
+            return
+        if full is not None and full.allowance is not None:
+            self._desk.decide(flight, self._capped(flight, full, full.allowance.again_ms(now_ms)))
+        else:
+            self.hold(flight, wanted, now_ms)
+
+    def _overflowing(self, wanted: Sequence[str], own: Mapping[str, Gate]) -> list[str]:
+        """The route, with what takes a warm-up's overflow right behind it."""
+        route: list[str] = []
+        for name in wanted:
+            allowance = (own.get(name) or self._lanes.gates[name]).allowance
+            warm = allowance.plan.overflow if allowance is not None else ""
+            route += [name, warm] if warm in self._providers else [name]
+        return list(dict.fromkeys(route))
+
+    def _take(self, flight: Flight, gate: Gate, now_ms: int) -> bool:
+        """A place of today's warm-up cap; it goes back when the flight does not (see :meth:`_leave`)."""
+        assert gate.allowance is not None
+        if gate.allowance.take(flight.partition, now_ms):
+            flight.place = gate.allowance
+            return True
+        return False
+
+    def _leave(self, flight: Flight) -> None:
+        if flight.place is not None:
+            flight.place.give_back(flight.partition)
+            flight.place = None
+
+    def _capped(self, flight: Flight, gate: Gate, due_ms: int) -> AttemptRow:
+        reason = Reason(ReasonKind.RATE_LIMITED, "warm_up", detail=f"today's warm-up cap of {gate.lane} is reached")
+        return replace(self._parked(flight, due_ms, ReceiptKind.RETRY), reason=reason)
 
     def hold(self, flight: Flight, wanted: Sequence[str], now_ms: int) -> None:
         """No gate is open: the message waits in the ledger, its lane is asked again soon."""
-        due_ms = now_ms + int(1000 * self._desk.config.hold_poll_s)
+        holds = self._desk.holds
+        crowd = len(holds) >= _ASKING  # enough of them look whether the door is open; the others are told
+        due_ms = now_ms + int(1000 * (self._desk.config.hold_long_s if crowd else self._desk.config.hold_poll_s))
+        holds.add(flight.message.message_id, flight.partition, wanted[0])
         row = flight.row
         if row is not None and row.state is LedgerState.PARKED and flight.batch is None:
             self._desk.end(flight)
@@ -84,7 +139,10 @@ class Boarding:
 
     def withdraw(self, flight: Flight) -> bool:
         """Take one flight out of whichever line it stands in; False if it is past that."""
-        return any(gate.withdraw(lambda waiting: waiting is flight) for gate in self._gates.values())
+        taken = any(gate.withdraw(lambda waiting: waiting is flight) for gate in self._lanes)
+        if taken:
+            self._leave(flight)
+        return taken
 
     def route_of(self, message: Message) -> tuple[str, ...]:
         """Provider names in order of preference."""
@@ -123,14 +181,14 @@ class Boarding:
 
     def give_back(self, partition: int) -> None:
         """The partition leaves: what has not begun a call goes back untouched."""
-        for gate in self._gates.values():
+        for gate in self._lanes:
             for flight in gate.withdraw(lambda flight: flight.partition == partition):
                 self._give_back(flight)
         self._touched.clear()
 
     def _give_back(self, flight: Flight) -> None:
         if flight.probe_epoch:
-            for name in self._gates:
+            for name in self._providers:
                 self._desk.breakers.return_probe(name)
         if flight.batch is not None:
             flight.batch.abandon()
@@ -138,36 +196,56 @@ class Boarding:
 
     def reshare(self, share: float) -> None:
         """This worker owns that share of the partitions."""
-        for gate in self._gates.values():
-            gate.reshare(share)
+        self._lanes.reshare(share)
+        self._desk.limits.reshare(share)
 
     def breaker_changed(self, provider: str) -> None:
         """A door shut: whoever waits in front of it looks for another. A door opened: wake the parked."""
-        gate = self._gates.get(provider)
-        if gate is not None and self._desk.breakers.door(provider, self._desk.clock()) is Door.SHUT:
-            for flight in gate.withdraw(lambda flight: not flight.probe_epoch):
-                self.board(flight)
-            self.send_off()
+        breakers = self._desk.breakers
+        shut = provider in self._providers and breakers.door(provider, self._desk.clock()) is Door.SHUT
+        if shut:
+            for gate in self._lanes.of_provider(provider):
+                self.board_again(gate.withdraw(lambda flight: not flight.probe_epoch))
+        elif breakers.pauses:
+            for gate in self._lanes:
+                self.board_again(gate.withdraw(lambda flight: self._is_paused(flight, gate.provider)))
+        if not shut:
+            self._desk.wake_held()
         self._desk.waker.nudge()
+
+    def _is_paused(self, flight: Flight, provider: str) -> bool:
+        message, breakers = flight.message, self._desk.breakers
+        return breakers.paused(message.tenant, message.stream.value) or breakers.provider_paused(provider)
 
     def limit_rate(self, provider: str, rate: float) -> None:
         """A provider told the account's own rate (messages per second for the whole fleet)."""
-        if provider in self._gates:
-            self._gates[provider].limit(rate)
+        if (gate := self._lanes.gates.get(provider)) is not None:
+            gate.limit(rate)
 
     def pause(self, provider: str, seconds: float) -> None:
         """Send nothing through a provider for a while, as when its account says that sending is off."""
-        if provider in self._gates:
-            self._gates[provider].pause(self._desk.clock() + int(1000 * seconds))
+        if (gate := self._lanes.gates.get(provider)) is not None:
+            gate.pause(self._desk.clock() + int(1000 * seconds))
 
     def park_paused(self) -> None:
         """What waits behind a long pause goes to the ledger; called every ``sum_interval_s``."""
         now_ms = self._desk.clock()
-        for gate in self._gates.values():
-            if gate.paused_until_ms > now_ms + 1000 * self._desk.config.held_after_s:
-                for flight in gate.withdraw(lambda flight: not flight.probe_epoch):
-                    self._desk.decide(flight, self._parked(flight, gate.paused_until_ms, ReceiptKind.ACCEPTED))
+        config = self._desk.config
+        for gate in self._lanes:
+            if not gate.ready and gate.trouble is not None:
+                self._park(gate, now_ms + int(1000 * config.account_hold_s))
+            elif gate.paused_until_ms > now_ms + 1000 * config.held_after_s:
+                self._park(gate, gate.paused_until_ms)
         self._desk.settle_decided()
+
+    def _park(self, gate: Gate, due_ms: int) -> None:
+        told = ReceiptKind.ACCEPTED if gate.trouble is None else ReceiptKind.RETRY
+        for flight in gate.withdraw(lambda flight: not flight.probe_epoch):
+            self._leave(flight)
+            row = self._parked(flight, due_ms, told)
+            if gate.trouble is not None:
+                row = replace(row, reason=gate.trouble, provider=gate.provider, account=gate.account)
+            self._desk.decide(flight, row)
 
     def _parked(self, flight: Flight, due_ms: int, told: ReceiptKind) -> AttemptRow:
         row = flight.row

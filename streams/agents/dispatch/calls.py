@@ -30,7 +30,7 @@ from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Gate
 from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.ports import EnginePort, acked
-from streams.core.event import Reason
+from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.outcome import (
     Accepted,
@@ -87,7 +87,7 @@ class Calls:
         """
         settled, wanted = self._sorted(flights)
         probe = max((flight.probe_epoch for flight in wanted), default=0)
-        composed = await self.composer.compose(gate.provider, wanted)
+        composed = await self.composer.compose(gate.lane, wanted)
         settled += [(flight, self._rejected(flight, gate, reason)) for flight, reason in composed.refused]
         if composed.one_by_one:
             self.back(gate, composed.one_by_one)
@@ -125,7 +125,7 @@ class Calls:
         self, gate: Gate, batch: Batch, flights: Sequence[Flight], probe: int, answered: Callable[[], None]
     ) -> list[Settled]:
         """Write ahead, call, and say in which row each flight rests (none for those that others took over)."""
-        provider = self.providers[gate.provider]
+        provider = self.providers[gate.lane]
         dialogue = dialogue_of(provider)
         request = None if dialogue is not None else provider.build_request(batch, self.clock())
         failpoint("dispatch.before_ledger")
@@ -172,6 +172,7 @@ class Calls:
                 source=flight.source,
                 tries=flight.tries,
                 provider=gate.provider,
+                account=gate.account,
                 lease_until_ms=lease_ms,
                 owner=owner,
                 sent_ms=now_ms,
@@ -267,7 +268,11 @@ class Calls:
             case Scope.LANE:
                 return self._held(gate, row, outcome.reason, outcome.retry_after_s or config.throttle_s, now_ms)
             case Scope.ACCOUNT:
-                return self._held(gate, row, outcome.reason, outcome.retry_after_s or config.account_hold_s, now_ms)
+                held = self._held(gate, row, outcome.reason, outcome.retry_after_s or config.account_hold_s, now_ms)
+                gate.trouble = outcome.reason
+                if outcome.reason.kind is ReasonKind.CREDENTIALS:  # a person must correct them, by when the policy says
+                    return self._tried(flight, row, outcome, now_ms)
+                return replace(held, told=ReceiptKind.RETRY.value)
             case Scope.PROVIDER:
                 wait_s = max(outcome.retry_after_s or 0.0, config.provider_retry_s * (0.5 + self.jitter()))
                 return replace(

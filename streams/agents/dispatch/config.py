@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streams.core.limits import RecipientLimit
 from streams.core.message import Stream
 from streams.core.retry import POLICIES, RetryPolicy
 from streams.core.routing import RouteRule
+from streams.core.warm_up import WarmUp
 from streams.topics import Topics
 
 
@@ -35,6 +37,11 @@ class DispatchConfig:
     worker: str
     topics: Topics = field(default_factory=Topics)
     lanes: Mapping[str, LaneConfig] = field(default_factory=dict)
+    warm_ups: Mapping[str, WarmUp] = field(default_factory=dict)
+    """By provider; only those under a plan."""
+    recipient_limit: RecipientLimit | None = None
+    tenant_rate: float = 0.0
+    """Messages per second of each tenant, 0 without limit."""
     rules: tuple[RouteRule, ...] = ()
     default_route: tuple[str, ...] = ()
     policies: Mapping[str, RetryPolicy] = field(default_factory=lambda: POLICIES)
@@ -49,6 +56,8 @@ class DispatchConfig:
     held_after_s: float = 2.0
     """A message that found no open lane for this long is parked, so that its offset may advance."""
     hold_poll_s: float = 1.0
+    hold_long_s: float = 20.0
+    """How often held messages look for themselves, when some hundred others already do so more often."""
     account_hold_s: float = 60.0
     throttle_s: float = 1.0
     provider_retry_s: float = 2.0

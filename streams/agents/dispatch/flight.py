@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streams.agents.dispatch.allowance import Allowance
 from streams.agents.ports import BatchPort
 from streams.core.event import Reason
 from streams.core.ledger import AttemptRow, LedgerState
@@ -28,6 +29,8 @@ class Flight:
     single: bool = False
     note: Reason | None = None
     """What the call that begins should say about itself, as that it is redirected (staging)."""
+    place: Allowance | None = None
+    """The warm-up cap of which it has taken a place."""
     probe_epoch: int = 0
     """Epoch of the half-open breaker whose one probe this is; 0 for ordinary sends."""
 

@@ -15,12 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from streams.agents.dispatch.allowance import Allowance
 from streams.agents.dispatch.config import LaneConfig
 from streams.agents.dispatch.flight import Flight
+from streams.core.accounts import lane_of
+from streams.core.event import Reason
 from streams.core.limits import TokenBucket
 from streams.core.message import Stream
 
 FormerKey = tuple[int, Stream, str]
+_LEAST_SHARE = 1e-6  # a share of nothing would be a rate without limit
 
 
 @dataclass(slots=True, eq=False)
@@ -45,14 +49,29 @@ class Gate:
         clock: Callable[[], int],
         start_call: Callable[[Gate, list[Flight]], None],
         wake_in: Callable[[float, Callable[[], None]], None],
+        account: str = "",
     ) -> None:
         self.provider = provider
+        """Whose circuit breaker it is, and its name in metrics."""
+        self.account = account
+        self.lane = lane_of(provider, account)
+        """Whose adapter makes the calls."""
+        self.ready = True
+        """Whether there is an adapter: nothing goes before."""
+        self.trouble: Reason | None = None
+        """Why the account takes nothing at present; what waits here is held with this reason."""
+        self.allowance: Allowance | None = None
+        self.used_ms = clock()
+        self.spent = 0
+        """Messages that went into calls since somebody last looked, and whether any had to wait for a token."""
+        self.starved = False
         self.config = config
         self.calls = 0
         self.paused_until_ms = 0
         self._clock = clock
         self._bucket = TokenBucket(config.rate, config.burst or config.rate, clock())
         self._share = 0.0
+        self._lent = 0.0
         self._quota_rate = 0.0
         self._bulk_slots = max(1, int(config.concurrency * bulk_share))
         self._bulk_calls = 0
@@ -67,10 +86,22 @@ class Gate:
         rate = self.rate
         burst = self.config.burst or rate
         if share:  # a rate of 0 would be one without limit; who owns nothing sends nothing
-            self._bucket.reshare(rate * share, burst * share, self._clock())
+            net = max(share + self._lent, _LEAST_SHARE)
+            self._bucket.reshare(rate * net, burst * net, self._clock())
             if not self._share:  # what was saved up meanwhile, the owner before has spent
                 self._bucket.empty()
         self._share = share
+
+    def lend(self, fraction: float) -> None:
+        """Of the fleet's rate this worker has so much more (borrowed) or less (lent) than its partitions give it."""
+        if fraction != self._lent:
+            self._lent = fraction
+            self.reshare(self._share)
+
+    def configure(self, config: LaneConfig) -> None:
+        """Other limits for the same account."""
+        self.config = config
+        self.reshare(self._share)
 
     def limit(self, rate: float) -> None:
         """The provider's own limit for the whole account, messages per second; 0 if it has none that is known."""
@@ -103,6 +134,11 @@ class Gate:
         """Nothing goes out before ``until_ms``; pauses only grow."""
         self.paused_until_ms = max(self.paused_until_ms, until_ms)
 
+    def resume(self) -> None:
+        """Whatever it was paused for is over."""
+        self.paused_until_ms, self.trouble = 0, None
+        self.pump()
+
     def call_ended(self, stream: Stream) -> None:
         """A call slot is free again."""
         self.calls -= 1
@@ -118,10 +154,13 @@ class Gate:
 
     def pump(self) -> None:
         """Start as many calls as slots, tokens and the pause allow."""
+        if not self.ready:
+            return
         now_ms = self._clock()
         if now_ms < self.paused_until_ms:
             self._wake((self.paused_until_ms - now_ms) / 1000)
             return
+        self.trouble = None
         for stream in (Stream.TRANSACTIONAL, Stream.BULK):
             line = self._lines[stream]
             while line and self.calls < self.config.concurrency:
@@ -130,6 +169,7 @@ class Gate:
                 size = min(len(line[0].flights), self.config.batch_size)
                 wait_s = self._bucket.take(size, now_ms)
                 if wait_s:
+                    self.starved = True
                     size = self._bucket.available(now_ms) if stream is Stream.TRANSACTIONAL else 0
                     if not size:
                         self._wake(wait_s)
@@ -166,6 +206,8 @@ class Gate:
         else:
             del self._formers[former.key]
         self.calls += 1
+        self.spent += len(taken)
+        self.used_ms = self._clock()
         if stream is Stream.BULK:
             self._bulk_calls += 1
         self._start_call(self, taken)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, assert_never
 from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.orders import found
 from streams.agents.ports import BatchPort
+from streams.core.accounts import lane_of
 from streams.core.command import NoProof
 from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import AttemptRow, LedgerState
@@ -79,7 +80,7 @@ class Waker:
         if message_id in desk.busy or not desk.owns(partition):
             return
         row = desk.book.row(partition, message_id)
-        if row is None or row.due_ms > desk.clock():
+        if row is None or (row.due_ms > desk.clock() and not desk.holds.hastened(message_id)):
             return
         if row.state is LedgerState.PARKED:
             desk.busy[message_id] = None
@@ -133,8 +134,11 @@ class Waker:
 
     async def _reconcile(self, partition: int, message_id: str, row: AttemptRow) -> None:
         desk = self._desk
-        provider = self._providers.get(row.provider)
+        provider = self._providers.get(lane_of(row.provider, row.account))
         message = await desk.message_of(message_id, row)
+        if provider is None and row.account and message is not None:
+            await self._ask_later(partition, message_id, row)  # the tenant has another account now
+            return
         if message is None or provider is None:
             log.error("%s stays uncertain: its record or its provider %r is gone", message_id, row.provider)
             desk.unlock(message_id)

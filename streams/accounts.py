@@ -1,0 +1,121 @@
+"""Accounts of tenants, from the settings and the topic ``tenants``: who has which, and their adapters when needed.
+
+Rules:
+
+1. References are resolved when an account is opened, not when a worker starts; whatever is wrong with one account is the
+   reason why its messages wait, and nobody else's concern.
+2. A file is described before it is read, so that a change in between is seen as a change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from streams.agents.configuration import Configured
+from streams.agents.dispatch.account_source import Opened, Signature
+from streams.agents.dispatch.config import LaneConfig
+from streams.configured import lane_config, warm_up
+from streams.core.accounts import Account, forbidden, has_accounts, is_reference
+from streams.core.event import Reason, ReasonKind
+from streams.core.tenant import Tenant
+from streams.providers import registry
+from streams.settings import ProviderSettings, Settings, SettingsError, provider_options, resolve
+from streams.settings.accounts import account_settings
+
+_GONE: Signature = (0, 0, 0)
+
+
+class Accounts:
+    """An :class:`~streams.agents.dispatch.account_source.AccountSource`."""
+
+    def __init__(self, settings: Settings, tenants: Configured[Tenant], env: Mapping[str, str] | None = None) -> None:
+        self._settings = settings
+        self._tenants = tenants
+        self._env: Mapping[str, str] = os.environ if env is None else env
+
+    def tenant(self, name: str) -> Tenant | None:
+        """The tenant's record, as far as it is known."""
+        return self._tenants.get(name)
+
+    def any_configured(self) -> bool:
+        """Whether the settings give any tenant an account."""
+        return any(has_accounts(tenant) for tenant in self._tenants.fallback.values())
+
+    def open(self, account: Account, now_ms: int) -> Opened:
+        """Resolve the references and build the adapter; a mistake is the reason, never an exception."""
+        opened = self.watch(account)
+        opened.at_ms = opened.since_ms = now_ms
+        try:
+            self._open(account, opened)
+        except SettingsError as exc:
+            opened.reason = _reason(account, str(exc).removeprefix("configuration: "))
+        except (ValueError, OSError) as exc:
+            opened.reason = _reason(account, " ".join(str(exc).split()))
+        return opened
+
+    def _open(self, account: Account, opened: Opened) -> None:
+        provider = self._settings.providers[account.provider]
+        why = forbidden(account, self._settings.dispatch.tenant_secrets)
+        if why:
+            raise SettingsError(f"{_who(account)}: {why}")
+        module = registry.load(provider.type)
+        merged = account_settings(provider, account.base, account.settings, _who(account), module.Config, self._env)
+        digest = blake2b(digest_size=16)
+        for reference in sorted(set(_references(merged.options))):
+            digest.update(f"{reference}={resolve(reference, self._env).reveal()}\n".encode())
+        opened.digest = digest.digest()
+        adapter = module.create(account.provider, provider_options(module.Config, merged, env=self._env))
+        prepare = getattr(adapter, "prepare", None)
+        if prepare is not None:
+            prepare()
+        opened.adapter = adapter
+        opened.warm_up = warm_up(merged)
+        most = adapter.limits.max_recipients
+        opened.limits = lambda base: _limits(merged, base, most)
+
+    def watch(self, account: Account) -> Opened:
+        """What to look at for an account whose adapter is built already."""
+        provider = self._settings.providers[account.provider]
+        table = {**provider.options, **provider.accounts.get(account.base, {}), **account.settings}
+        references = set(_references(table))
+        paths = [one.partition(":")[2] for one in references if one.startswith("file:")]
+        files = tuple((path, _signature(path)) for path in sorted(paths))
+        return Opened(None, files=files, asks=any(one.startswith("aws-") for one in references))
+
+    def changed(self, opened: Opened) -> bool:
+        """Whether a file that it was opened with is another one now."""
+        return any(_signature(path) != before for path, before in opened.files)
+
+
+def _limits(merged: ProviderSettings, base: LaneConfig, most: int) -> LaneConfig:
+    own = lane_config(merged, most, base.visibility_delay_s)
+    return replace(own, batch_size=min(own.batch_size, most))
+
+
+def _references(table: Mapping[str, Any]) -> Iterator[str]:
+    for value in table.values():
+        for one in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(one, str) and is_reference(one):
+                yield str(one)
+
+
+def _signature(path: str) -> Signature:
+    try:
+        found = Path(path).expanduser().stat()
+    except OSError:
+        return _GONE
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _who(account: Account) -> str:
+    return f"tenant {account.tenant}" if account.tenant else f"[providers.{account.provider}]"
+
+
+def _reason(account: Account, detail: str) -> Reason:
+    shown = detail if detail.startswith(_who(account)) else f"{_who(account)}: {detail}"
+    return Reason(ReasonKind.CREDENTIALS, "account", detail=shown[:300])
