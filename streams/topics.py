@@ -50,6 +50,11 @@ CONTROLS = "controls"
 SUPPRESSION_RULES = "suppression-rules"
 
 WEBHOOK_TYPES = ("mailgun", "ses", "directmail", "bounces", "tracking")
+OWN_TYPES = frozenset({"bounces", "tracking"})
+"""What we find out ourselves, about messages of whichever provider."""
+
+FILLED_BY = "filled_by"
+"""Header of a payload that was fetched from the provider because its webhook may be lost; it names the source."""
 
 
 @dataclass(frozen=True, slots=True)

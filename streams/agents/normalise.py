@@ -9,7 +9,9 @@ Rules:
 3. A webhook token belongs to one payload. The same token with another payload is a replay: dropped, counted, noted. The
    same payload again passes, because track tells repeats apart and a crash may have swallowed the first.
 4. Receipts are acknowledged before the token's row is logged, and that before the offset.
-5. Words of a vendor that nobody knows are counted; payloads that nobody can read are dead letters.
+5. A provider speaks of its own attempts: the receipt says whose proof it came with, and track believes it about those.
+   Our own tracking and mailbox (whose tokens and return paths are ours) speak of all.
+6. Words of a vendor that nobody knows are counted; payloads that nobody can read are dead letters.
 """
 
 from __future__ import annotations
@@ -26,14 +28,15 @@ from streams.agents.bindings import Find, bind_key
 from streams.agents.dead_letters import dead_letter
 from streams.agents.expiry import Expiry
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
+from streams.core.attempts import EVERYONE
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
 from streams.core.event import Reason
 from streams.core.ids import is_message_id, partition_of, partition_of_text
 from streams.core.receipt import Receipt
-from streams.providers.base import Reading, Sighting, Unreadable
+from streams.providers.base import Reading, SharesProof, Sighting, Unreadable
 from streams.serde.configuration import encode_audit
 from streams.serde.internal import pack
-from streams.topics import AUDIT_LOG, DEAD_LETTERS, LOOKUPS, RECEIPTS, WEBHOOKS, Topics
+from streams.topics import AUDIT_LOG, DEAD_LETTERS, FILLED_BY, LOOKUPS, OWN_TYPES, RECEIPTS, WEBHOOKS, Topics
 
 TOKEN_LIFE_MS = 26 * 3_600_000
 """How long a token is remembered: longer than a signature stays fresh, and than providers keep repeating."""
@@ -46,8 +49,8 @@ _MAX_ATTEMPT = 10_000
 _MAX_URL = 2_048
 _MAX_DETAIL = 1_024
 _MAX_TEXT = 512
-_MAX_ID = 256
 _MAX_CODE = 264  # "list:" and a list's id
+_MAX_ID = 256
 """Bytes. Rows keep dozens of receipts whole until their message is known; together they stay far below a record."""
 _TOKEN_ROW = struct.Struct(">q16s")  # first seen (epoch ms), hash of the payload
 
@@ -105,6 +108,22 @@ class NormaliseConfig:
     trusted: frozenset[str] = frozenset()
     audit_prefix: bytes | None = None
 
+    def vouches(self, reader: Reader, name: str) -> tuple[str, ...]:
+        """Of whose attempts it may speak, if not of those of ``name`` alone. An adapter that cannot say which webhooks
+        are its own speaks for all of its type, and so does a bridge that names no provider.
+        """
+        if reader.type in OWN_TYPES:
+            return (EVERYONE,)
+        alike = tuple(
+            sorted(
+                other
+                for other, known in self.readers.items()
+                if known.type == reader.type
+                and (other == name or not name or not isinstance(reader, SharesProof) or reader.proves_alike(known))
+            )
+        )
+        return alike if len(alike) > 1 else ()
+
     def reader(self, topic: str, name: str) -> Reader | None:
         """Whose payload it is: the named one's, if its type fits the topic, else that of any of the topic's type."""
         type_ = topic.removeprefix(self.topics.name(WEBHOOKS))
@@ -124,6 +143,8 @@ class Normalise:
     config: NormaliseConfig
     clock: Callable[[], int]
     observer: NormaliseObserver = field(default_factory=SilentNormalise)
+    vouches: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, init=False)
+    """By type and the name in the header ``provider``: worked out once."""
     _old_tokens: Expiry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -156,6 +177,7 @@ class _Run:
         self.unit = unit
         self.counts = NormaliseCounts()
         self._tokens = normalise.tokens
+        self._vouches = normalise.vouches
         self._config = normalise.config
         self._batch = batch
         self._now_ms = now_ms
@@ -176,6 +198,10 @@ class _Run:
         if self._is_replay(record, reader, name, headers.get("token", ""), payload):
             return
         received_ms = _received_ms(headers.get("received_at", ""), record.timestamp)
+        named = headers.get("provider", "")
+        vouches = self._vouches.get((reader.type, named))
+        if vouches is None:
+            vouches = self._vouches[reader.type, named] = self._config.vouches(reader, named)
         reading = reader.read_events(payload, received_ms)
         if isinstance(reading, Unreadable):
             self._dead(record, "unreadable", reading.detail)
@@ -184,11 +210,11 @@ class _Run:
             self.counts.unknown_words[name] += len(reading.unknown_words)
         for sighting in reading.sightings:
             self.counts.age_s.append((name, max(0, received_ms - sighting.occurred_ms) / 1000))
-            self._send_home(sighting, reader, name, received_ms)
+            receipt = _receipt(sighting, reader, name, received_ms, vouches, filled=FILLED_BY in headers)
+            self._send_home(sighting, receipt, name)
 
-    def _send_home(self, sighting: Sighting, reader: Reader, name: str, received_ms: int) -> None:
+    def _send_home(self, sighting: Sighting, receipt: Receipt, name: str) -> None:
         topics, partitions = self._config.topics, self._config.partitions
-        receipt = _receipt(sighting, reader, name, received_ms)
         if receipt.message_id:
             self.counts.receipts[name] += 1
             partition = partition_of(receipt.message_id, partitions)
@@ -236,7 +262,9 @@ class _Run:
         dead_letter(self._config.topics.name(DEAD_LETTERS), self.unit, self._batch, record, reason, detail)
 
 
-def _receipt(sighting: Sighting, reader: Reader, name: str, received_ms: int) -> Receipt:
+def _receipt(
+    sighting: Sighting, reader: Reader, name: str, received_ms: int, vouches: tuple[str, ...], *, filled: bool
+) -> Receipt:
     """The sighting as a fact about one of our messages; without a message id if it does not carry one of ours.
 
     A time that cannot be (none, or later than a day after it was told) becomes the time of receipt.
@@ -260,6 +288,8 @@ def _receipt(sighting: Sighting, reader: Reader, name: str, received_ms: int) ->
         ip=_cut(sighting.ip, _MAX_ID),
         user_agent=_cut(sighting.user_agent, _MAX_TEXT),
         automated=sighting.automated,
+        vouches=vouches,
+        filled=filled,
     )
 
 

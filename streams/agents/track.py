@@ -7,7 +7,9 @@ Rules:
    crash in between repeats events under the same ids and loses none.
 3. Receipts of one message in one batch are folded one after the other; its row is written once.
 4. A suppression is folded again from a repeated receipt: the row of the message may have outrun it in a crash.
-5. Everything stays in the partition of the batch, except bindings of provider ids, which lie where lookups finds them.
+5. Whoever complains or unsubscribes long after the message was forgotten is heard: what a provider reports about a
+   message that nobody claims changes no message, but after some hours it does suppress.
+6. Everything stays in the partition of the batch, except bindings of provider ids, which lie where lookups finds them.
 """
 
 from __future__ import annotations
@@ -27,14 +29,23 @@ from streams.core.ids import partition_of_text
 from streams.core.lifecycle import Step, advance, expired
 from streams.core.message_state import MessageState
 from streams.core.receipt import Receipt, ReceiptKind
-from streams.core.suppression import Suppression, SuppressionChange, SuppressionKind, SuppressionPolicy, fold
+from streams.core.suppression import (
+    Suppression,
+    SuppressionChange,
+    SuppressionKind,
+    SuppressionPolicy,
+    change_of,
+    fold,
+)
 from streams.failpoints import failpoint
 from streams.serde.configuration import encode_audit
 from streams.serde.events import encode_event, event_headers
 from streams.serde.internal import Malformed, pack, packer, unpack, unpacker
-from streams.topics import AUDIT_LOG, DEAD_LETTERS, DELIVERY_EVENTS, LOOKUPS, OUTBOUND, Topics
+from streams.topics import AUDIT_LOG, DEAD_LETTERS, DELIVERY_EVENTS, LOOKUPS, OUTBOUND, RECEIPTS, Topics
 
 _DAY_MS = 86_400_000
+_ORPHAN_MS = 6 * 3_600_000
+"""What dispatch has not claimed by then, nobody remembers."""
 
 _write_state, _read_state = packer(MessageState), unpacker(MessageState)
 _write_suppression, _read_suppression = packer(Suppression), unpacker(Suppression)
@@ -72,6 +83,8 @@ class Track:
     _old_suppressions: Expiry = field(init=False)
     _counting: dict[int, Counter[str]] = field(default_factory=dict, init=False)
     _in_force: dict[int, Counter[str]] = field(default_factory=dict, init=False)
+    _heard: dict[int, set[bytes]] = field(default_factory=dict, init=False)
+    """Rows of forgotten messages whose suppressions were passed on, to say it once per process."""
 
     def __post_init__(self) -> None:
         self._old_messages = Expiry(self.messages)
@@ -95,9 +108,13 @@ class Track:
         """Forget old rows of a partition that is ours: a bounded number per call, so call it again and again."""
         retention_ms = self.config.retention_ms
 
-        def old_message(_: bytes, row: bytes) -> bool:
+        def old_message(key: bytes, row: bytes) -> bool:
             state = _read_state(row)
-            return isinstance(state, Malformed) or expired(state, now_ms, retention_ms)
+            if isinstance(state, Malformed):
+                return True
+            if state.early and state.facts is None and now_ms - state.last_ms > _ORPHAN_MS:
+                self._hear(partition, key, state)
+            return expired(state, now_ms, retention_ms)
 
         in_force = self._counting.setdefault(partition, Counter())
 
@@ -127,8 +144,20 @@ class Track:
         self._old_messages.forget(partition)
         self._old_suppressions.forget(partition)
         self._counting.pop(partition, None)
+        self._heard.pop(partition, None)
         if self._in_force.pop(partition, None) is not None:
             self._tell_suppressions()
+
+    def _hear(self, partition: int, key: bytes, state: MessageState) -> None:
+        heard = self._heard.setdefault(partition, set())
+        if key in heard:
+            return
+        heard.add(key)
+        for receipt in state.early:
+            change = change_of(receipt, None)
+            if change is not None:
+                topic = self.config.topics.name(RECEIPTS)
+                self.app.emit(topic, partition, change.recipient_key.encode(), pack(change))
 
     def _tell_suppressions(self) -> None:
         total: Counter[str] = Counter({kind.value: 0 for kind in SuppressionKind})

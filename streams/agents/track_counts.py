@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from streams.core.event import BounceType, EventType, Status
+from streams.core.event import BounceType, DeliveryEvent, EventType, Status
 from streams.core.lifecycle import Step
 from streams.core.receipt import Receipt, ReceiptKind
 from streams.core.suppression import SuppressionChange
@@ -24,9 +24,9 @@ class TrackCounts:
     """Sums over one batch; keys are label values, in the order of the series' labels.
 
     ``delivery_s`` are (provider, seconds from acceptance to delivery); ``ended`` counts statuses of messages that have
-    just come to their end; ``orphans`` are events given up because no message
-    claimed them; ``tenant_events`` knows sent, delivered, bounced_hard and complained; ``seconds`` is the time that the
-    batch took.
+    just come to their end; ``orphans`` are events given up because no message claimed them; ``foreign`` those of
+    providers that do not have the attempt; ``filled`` those that were fetched because their webhook had not come;
+    ``tenant_events`` knows sent, delivered, bounced_hard and complained; ``seconds`` is the time that the batch took.
     """
 
     receipts: int = 0
@@ -39,6 +39,8 @@ class TrackCounts:
     double_sends: Counter[str] = field(default_factory=Counter)
     out_of_order: Counter[str] = field(default_factory=Counter)
     orphans: Counter[str] = field(default_factory=Counter)
+    foreign: Counter[str] = field(default_factory=Counter)
+    filled: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     suppressed: Counter[str] = field(default_factory=Counter)
@@ -52,14 +54,13 @@ class TrackCounts:
             self.duplicates += 1
             return
         for event in step.events:
-            self.events[event.provider, event.type] += 1
-            word = _OF_TENANTS.get(event.type)
-            if event.type is EventType.BOUNCED and event.bounce_type is BounceType.HARD:
-                word = "bounced_hard"
-            if word is not None:
-                self.tenant_events[event.tenant, word] += 1
+            self._event(event)
         if step.early:
             self.early += 1
+            if step.foreign:
+                self.foreign[receipt.provider] += 1
+        if receipt.filled:
+            self.filled[receipt.provider] += 1
         if step.out_of_order:
             self.out_of_order[receipt.provider] += 1
         if step.double_send:
@@ -70,9 +71,17 @@ class TrackCounts:
         if step.ended:
             self.ended[state.facts.stream, state.status] += 1
         if receipt.kind is ReceiptKind.DELIVERED:
-            sent_ms = next((a.sent_ms for a in state.attempts if a.number == receipt.attempt and a.sent_ms), 0)
+            sent_ms = min((a.sent_ms for a in state.attempts if a.number == receipt.attempt and a.sent_ms), default=0)
             if sent_ms:
                 self.delivery_s.append((receipt.provider, max(0, receipt.occurred_ms - sent_ms) / 1000))
+
+    def _event(self, event: DeliveryEvent) -> None:
+        self.events[event.provider, event.type] += 1
+        word = _OF_TENANTS.get(event.type)
+        if event.type is EventType.BOUNCED and event.bounce_type is BounceType.HARD:
+            word = "bounced_hard"
+        if word is not None:
+            self.tenant_events[event.tenant, word] += 1
 
     def suppression(self, change: SuppressionChange) -> None:
         """A row of suppressions changed."""

@@ -41,6 +41,10 @@ class TrackSums(Protocol):
     @property
     def orphans(self) -> Mapping[str, int]: ...
     @property
+    def foreign(self) -> Mapping[str, int]: ...
+    @property
+    def filled(self) -> Mapping[str, int]: ...
+    @property
     def dead_letters(self) -> Mapping[str, int]: ...
     @property
     def delivery_s(self) -> Iterable[tuple[str, float]]: ...
@@ -111,12 +115,16 @@ class TrackMetrics:
             metrics.messages_terminal.at(stream, str(status)).inc(count)
         for (tenant, kind), count in counts.tenant_events.items():
             metrics.tenant_event(tenant, kind, count)
-        for provider, count in counts.double_sends.items():
-            metrics.double_sends.at(provider).inc(count)
-        for provider, count in counts.out_of_order.items():
-            metrics.webhook_out_of_order.at(provider).inc(count)
-        for provider, count in counts.orphans.items():
-            metrics.webhook_orphans.at(provider).inc(count)
+        for sums, family in (
+            (counts.double_sends, metrics.double_sends),
+            (counts.out_of_order, metrics.webhook_out_of_order),
+            (counts.orphans, metrics.webhook_orphans),
+            (counts.foreign, metrics.webhook_foreign),
+        ):
+            for provider, count in sums.items():
+                family.at(provider).inc(count)
+        for provider, count in counts.filled.items():
+            metrics.gap_events.at(provider, "filled").inc(count)
         for reason, count in counts.dead_letters.items():
             metrics.dead_letters.at(_RECEIPTS, reason).inc(count)
         for provider, seconds in counts.delivery_s:
@@ -130,6 +138,19 @@ class TrackMetrics:
     def suppressions(self, in_force: Mapping[str, int]) -> None:
         for reason, count in in_force.items():
             self._metrics.suppressions.at(reason).set(count)
+
+
+class GapMetrics:
+    """Listens to the search for lost webhooks."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def gaps(self, provider: str, read: int, watermark_ms: int, *, failed: bool) -> None:
+        self._metrics.gap_events.at(provider, "read").inc(read)
+        self._metrics.gap_watermark.at(provider).set(watermark_ms / 1000)
+        if failed:
+            self._metrics.gap_events.at(provider, "failed").inc()
 
 
 class SuppressionSyncMetrics:

@@ -74,6 +74,9 @@ class Mailgun:
     def verify(self, inbound: Inbound, now_ms: int) -> Verdict:
         return webhook.verify(inbound.body, self.config.signing_keys, self.config.max_webhook_age_s, now_ms)
 
+    def proves_alike(self, other: object) -> bool:
+        return isinstance(other, Mailgun) and not set(self.config.signing_keys).isdisjoint(other.config.signing_keys)
+
     def learn_certificate(self, url: str, answer: HttpResponse | NoResponse, now_ms: int) -> None:
         """Mailgun signs with a shared key: there is nothing to learn."""
 
