@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "failures": ("failures:failures", "Show messages that were not delivered, and why."),
     "retry": ("failures:retry", "Send again: one message, or all that a filter finds."),
     "cancel": ("failures:cancel", "Withdraw messages that have not been handed over."),
+    "suppressions": ("suppressions:suppressions", "Show and change who is not written to, and why."),
     "breakers": ("controls:breakers", "Show the circuit breakers; force one open or closed."),
     "pause": ("controls:pause", "Hold the messages of a tenant, a stream or a provider."),
     "resume": ("controls:resume", "Let them go again."),
