@@ -91,6 +91,12 @@ def ingress(invocation: Invocation) -> int:
     type=click.Choice(["envelope", "raw", "eventbridge"]),
     help="Put SES events into an SQS queue too: as SNS envelopes, by raw delivery, or as EventBridge does.",
 )
+@click.option(
+    "--smtp-port",
+    type=click.IntRange(-1, 65535),
+    help="SMTP with TLS from the start: 8465, or a free one where --port is 0; -1 is no SMTP.",
+)
+@click.option("--starttls-port", type=click.IntRange(0, 65535), help="SMTP with STARTTLS: 8587, or a free one.")
 @json_option
 def sandbox(
     host: str,
@@ -102,9 +108,11 @@ def sandbox(
     event_delay: float,
     repeat: float,
     queue: str | None,
+    smtp_port: int | None,
+    starttls_port: int | None,
     as_json: bool,
 ) -> int:
-    """Stand in for Mailgun and SES: accepts mail, keeps a ledger, sends signed webhooks, fails on request.
+    """Stand in for Mailgun, SES and a mail server: accepts mail, keeps a ledger, sends events, fails on request.
 
     The address names the fate: bounce+1@…, complaint@…, defer@…, open@…; others are drawn. Faults: POST
     /sandbox/faults.
@@ -130,14 +138,22 @@ def sandbox(
         ),
         webhook_delay_s=event_delay,
         webhook_duplicate_rate=repeat,
+        smtp=_smtp_config(port, smtp_port, starttls_port),
     )
 
     def ready(running: Sandbox) -> None:
         if as_json:
-            print_json({"url": running.url, "ledger": str(config.ledger_path), "queue": running.sqs.url})
+            print_json(
+                {"url": running.url, "ledger": str(config.ledger_path), "queue": running.sqs.url} | _smtp_of(running)
+            )
             sys.stdout.flush()
         else:
             say(f"sandbox providers at {running.url}, ledger in {config.ledger_path}")
+            if found := _smtp_of(running):
+                say(
+                    f"SMTP at {found['smtp']} (TLS) and {found['smtp_starttls']} (STARTTLS), login "
+                    f"{found['smtp_user']}, certificate {found['smtp_certificate']}, bounces in {found['maildir']}"
+                )
 
     asyncio.run(serve(config, ready))
     return 0
@@ -189,6 +205,37 @@ def bench(arguments: tuple[str, ...]) -> int:
             raise
         raise UsageFailure("bench needs the extra `bench`: pip install 'streams-mail[bench]'") from exc
     return code if isinstance(code, int) else 0
+
+
+def _smtp_config(port: int, smtp_port: int | None, starttls_port: int | None) -> Any:
+    """The SMTP sandbox needs the extra `sandbox`; without it the other providers run."""
+    from importlib.util import find_spec
+
+    from streams.sandbox import SmtpConfig
+
+    if smtp_port == -1 or find_spec("aiosmtpd") is None:
+        return None
+    usual = (8465, 8587) if port else (0, 0)
+    return SmtpConfig(
+        port=usual[0] if smtp_port is None else smtp_port,
+        starttls_port=usual[1] if starttls_port is None else starttls_port,
+    )
+
+
+def _smtp_of(running: Any) -> dict[str, str]:
+    """Where the SMTP sandbox is, empty without one."""
+    smtp = running.smtp
+    if smtp is None:
+        return {}
+    host = running.config.host
+    user, password = next(iter(smtp.users.items()), ("", ""))
+    return {
+        "smtp": f"{host}:{smtp.port}",
+        "smtp_starttls": f"{host}:{smtp.starttls_port}",
+        "smtp_user": f"{user} / {password}",
+        "smtp_certificate": str(smtp.certificate),
+        "maildir": str(smtp.maildir),
+    }
 
 
 def _optional(module: str, attribute: str) -> Any:

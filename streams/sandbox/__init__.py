@@ -41,6 +41,10 @@ Providers' APIs
     SQS      POST / (JSON protocol): the queue `ses-events` of the topic, filled where `SesConfig.queue_form` says how,
              and its dead-letter queue `ses-events-dead`; both live in memory and end with the process
 
+SMTP (`SandboxConfig.smtp`, needs aiosmtpd): TLS from the start and STARTTLS, logins, PIPELINING, 8BITMIME, SMTPUTF8.
+Mail about mail (bounces, delays, complaints, automatic replies) is delivered into a Maildir. Refused at hand-off:
+suppressionlist at RCPT, reject after the final dot; open, click and unsubscribe are silent deliveries.
+
 What it does not do: deliver mail, rewrite links, render Mailgun's stored templates, keep uploaded SES templates over a
 restart, know more than `{{name}}` of SES's template language, or enforce Mailgun's rates (ask for a fault).
 """
@@ -54,6 +58,7 @@ from streams.sandbox.config import (
     QueueForm,
     SandboxConfig,
     SesConfig,
+    SmtpConfig,
     WebhookFormat,
 )
 from streams.sandbox.faults import Fault, Faults
@@ -77,6 +82,7 @@ __all__ = [
     "Sandbox",
     "SandboxConfig",
     "SesConfig",
+    "SmtpConfig",
     "WebhookFormat",
     "serve",
 ]

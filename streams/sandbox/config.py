@@ -6,6 +6,7 @@ thousand times faster than the real ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -97,6 +98,19 @@ class SesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SmtpConfig:
+    """One SMTP server with TLS (needs aiosmtpd). Its certificate is made beside the ledger; clients trust that file."""
+
+    port: int = 0  # TLS from the start; 0 takes a free one
+    starttls_port: int = 0
+    users: Mapping[str, str] = field(default_factory=lambda: {"sandbox": "password-sandbox"})  # empty: no login
+    host_name: str = "localhost"
+    max_size: int = 25_000_000
+    pipelining: bool = True
+    maildir: Path | None = None  # bounces, complaints and automatic replies; default: `maildir` beside the ledger
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeMix:
     """Probabilities of the fate of an address that does not name its fate; what is left over is `success`."""
 
@@ -134,6 +148,7 @@ class SandboxConfig:
     latency_ms: tuple[float, float] = (0.0, 0.0)
     mailgun: MailgunConfig = field(default_factory=MailgunConfig)
     ses: SesConfig = field(default_factory=SesConfig)
+    smtp: SmtpConfig | None = None  # None: no SMTP server
     webhook_delay_s: float = 0.2  # mean time between two events of one message
     webhook_concurrency: int = 16  # connections to the receivers
     webhook_duplicate_rate: float = 0.0  # share of events posted twice, as at-least-once delivery may

@@ -89,7 +89,9 @@ class Control:
         except ValueError:
             return _json({"error": "since is a time in epoch milliseconds"}, 400)
         if provider not in (None, *PROVIDERS) or kind not in (None, *_KINDS):
-            return _json({"error": "provider is mailgun or ses; kind is accepted, webhook or list"}, 400)
+            return _json(
+                {"error": f"provider is one of {', '.join(PROVIDERS)}; kind is accepted, webhook or list"}, 400
+            )
         await self._ledger.committed()
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)

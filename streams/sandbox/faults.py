@@ -2,8 +2,10 @@
 
 Fields of a rule (all but `kind` optional):
   kind        what happens, see the table
-  provider    `mailgun` | `ses` (default: both)
-  account     Mailgun: the domain of the call; SES: the access key id (default: every account)
+  provider    `mailgun` | `ses` | `smtp` (default: all)
+  account     Mailgun: the domain of the call; SES: the access key id; SMTP: the user (default: every account)
+  stage       SMTP only: `greeting`, `login`, `mail`, `rcpt`, `data` (before the message) or `end` (after its final
+              dot, the default). `status` is then the reply code and `body` the reply's text
   scope       `send` (default): calls that send mail; `any`: every API call of the provider
   rate        share of the matching calls (or entries) that are hit, 0..1 (default 1)
   count       the rule ends after so many hits
@@ -35,6 +37,10 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
+
+from streams.sandbox.ledger import PROVIDERS
+
+SMTP_STAGES: Final = ("greeting", "login", "mail", "rcpt", "data", "end")
 
 
 class Kind(StrEnum):
@@ -72,6 +78,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     provider: str | None = None
     account: str | None = None
     scope: str = "send"
+    stage: str | None = None
     rate: float = 1.0
     count: int | None = None
     seconds: float | None = None
@@ -86,8 +93,10 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _problem(rule: Fault) -> str | None:
-    if rule.provider not in (None, "mailgun", "ses"):
-        return "provider is 'mailgun' or 'ses'"
+    if rule.provider not in (None, *PROVIDERS):
+        return f"provider is one of {', '.join(PROVIDERS)}"
+    if rule.stage not in (None, *SMTP_STAGES):
+        return f"stage is one of {', '.join(SMTP_STAGES)}"
     if rule.scope not in ("send", "any"):
         return "scope is 'send' or 'any'"
     if not 0 <= rule.rate <= 1:
@@ -147,7 +156,9 @@ class Faults:
         self._rules = [] if rule_id is None else [rule for rule in self._rules if rule.id != rule_id]
         return before - len(self._rules)
 
-    def hit(self, provider: str, account: str, sending: bool, kinds: frozenset[Kind]) -> Fault | None:
+    def hit(
+        self, provider: str, account: str, sending: bool, kinds: frozenset[Kind], stage: str = "end"
+    ) -> Fault | None:
         """The rule that hits this call, counted; None for most calls."""
         if not self._rules:
             return None
@@ -155,6 +166,8 @@ class Faults:
             if rule.kind not in kinds or (rule.scope == "send" and not sending):
                 continue
             if rule.provider not in (None, provider) or rule.account not in (None, account):
+                continue
+            if (rule.stage or "end") != stage:
                 continue
             if rule.rate < 1 and self._random.random() >= rule.rate:
                 continue

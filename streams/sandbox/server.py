@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
@@ -30,6 +30,9 @@ from streams.sandbox.sns import Sns
 from streams.sandbox.sqs import TARGET, Sqs
 from streams.sandbox.suppressions import SuppressionLists
 from streams.sandbox.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from streams.sandbox.smtp import Smtp
 
 _MAX_BODY: Final = 64 * 1024 * 1024
 _BEFORE: Final = frozenset({Kind.STATUS, Kind.THROTTLE, Kind.TIMEOUT_BEFORE, Kind.RESET_BEFORE})
@@ -76,20 +79,38 @@ class Sandbox:
         self.control = Control(
             self.ledger, self.faults, self.webhooks, self.sns, self.sqs, recent, self.refuse_connections, now_ms()
         )
+        self.smtp = self._smtp(draw, recent, unit_ms)
         if config.ses.webhook_url is not None:
             self.sns.attach(config.ses.webhook_url)
         self._resume(lists)
+
+    def _smtp(self, draw: Draw, recent: Recent, unit_ms: float) -> Smtp | None:
+        """The SMTP server, if one is wanted; only then is aiosmtpd needed."""
+        config = self.config
+        if config.smtp is None:
+            return None
+        from streams.sandbox.smtp import Smtp
+
+        return Smtp(
+            config.smtp, config.host, config.ledger_path.parent, self.ledger, draw, recent, self.faults,
+            identity_variable=config.identity_variable, unit_ms=unit_ms, now_ms=self._now_ms,
+            pending=self.webhooks.count, hold=self._hold,
+        )  # fmt: skip
 
     def _resume(self, lists: SuppressionLists) -> None:
         """Takes up an earlier run: suppression lists, and the events whose reporting had not ended.
 
         Only records with something left to report are held while the file is read.
         """
-        waiting: dict[tuple[str, str, str], list[tuple[Accepted, set[int]]]] = {}
-        providers: dict[str, Mailgun | Ses] = {"mailgun": self.mailgun, "ses": self.ses}
+        waiting: _Waiting = {}
+        providers: dict[str, Mailgun | Ses | Smtp] = {"mailgun": self.mailgun, "ses": self.ses}
+        if self.smtp is not None:
+            providers["smtp"] = self.smtp
 
         def accepted(record: Accepted) -> None:
-            provider = providers[record.provider]
+            provider = providers.get(record.provider)
+            if provider is None:  # a server that is not wanted this time
+                return
             provider.suppress(record)
             if record.provider == "ses":
                 self.ses.account.quota.count(1, record.accepted_ms)
@@ -97,21 +118,7 @@ class Sandbox:
                 key = (record.provider, record.provider_message_id, record.recipient)
                 waiting.setdefault(key, []).append((record, set()))
 
-        def reported(event: Reported) -> None:
-            key = (event.webhook, event.provider_message_id, event.recipient)
-            rows = waiting.get(key, [])
-            for record, done in rows:
-                for index, name in enumerate(record.plan.events):
-                    if name == event.event and index not in done:
-                        done.add(index)
-                        left = [row for row in rows if len(row[1]) < len(row[0].plan.events)]
-                        if left:
-                            waiting[key] = left
-                        else:
-                            del waiting[key]
-                        return
-
-        self.ledger.load(accepted, reported, lists.apply)
+        self.ledger.load(accepted, lambda event: _strike_off(waiting, event), lists.apply)
         for rows in waiting.values():
             for record, done in rows:
                 providers[record.provider].report(record, frozenset(done))
@@ -125,6 +132,8 @@ class Sandbox:
         await self._runner.setup()
         await self._listen()
         self.webhooks.start()
+        if self.smtp is not None:
+            await self.smtp.start()
         if self.config.ses.webhook_url is not None and self.config.ses.confirm_first:
             self.sns.subscribe(self.config.ses.webhook_url)
         self.url = f"http://{self.config.host}:{self.port}"
@@ -147,6 +156,8 @@ class Sandbox:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self.smtp is not None:
+            await self.smtp.stop()
         await self.sns.stop()
         await self.webhooks.stop()
         await self.ledger.close()
@@ -162,8 +173,12 @@ class Sandbox:
         await self._site.stop()
         for connection in self._server.connections:
             _abort(connection.transport)
+        if self.smtp is not None:
+            await self.smtp.stop_listening()
         await asyncio.sleep(seconds)
         await self._listen()
+        if self.smtp is not None:
+            await self.smtp.start()
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         loop = asyncio.get_running_loop()
@@ -251,6 +266,25 @@ class Sandbox:
                 await slow.write(content[position : position + 1])
             await slow.write_eof()
         return slow
+
+
+_Waiting = dict[tuple[str, str, str], list[tuple[Accepted, set[int]]]]
+
+
+def _strike_off(waiting: _Waiting, event: Reported) -> None:
+    """One event of a record need not be reported any more; a record without such leaves."""
+    key = (event.webhook, event.provider_message_id, event.recipient)
+    rows = waiting.get(key, [])
+    for record, done in rows:
+        for index, name in enumerate(record.plan.events):
+            if name == event.event and index not in done:
+                done.add(index)
+                left = [row for row in rows if len(row[1]) < len(row[0].plan.events)]
+                if left:
+                    waiting[key] = left
+                else:
+                    del waiting[key]
+                return
 
 
 def _abort(transport: asyncio.BaseTransport | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from streams.sandbox.config import SesConfig
@@ -118,13 +119,17 @@ class SesAccount:
         """ListSuppressedDestinations; the token is the last address of the page before."""
         try:
             size = min(1000, max(1, int(query.get("PageSize", "1000"))))
+            begin = datetime.fromisoformat(query.get("StartDate", "1970-01-01T00:00:00Z")).timestamp()
+            end = datetime.fromisoformat(query.get("EndDate", "9999-01-01T00:00:00Z")).timestamp()
         except ValueError as error:
-            raise ApiError("BadRequestException", "PageSize is not a number.") from error
+            raise ApiError("BadRequestException", "PageSize is no number, or a date is none.") from error
         after = query.get("NextToken", "")
         entries = [
             entry
             for entry in self._lists.entries(LIST, self._now_ms())
-            if entry.address > after and (not reasons or entry.content["Reason"] in reasons)
+            if entry.address > after
+            and (not reasons or entry.content["Reason"] in reasons)
+            and begin <= entry.content["LastUpdateTime"] < end
         ]
         names = ("EmailAddress", "Reason", "LastUpdateTime")
         summaries = [{name: _shown(entry)[name] for name in names} for entry in entries[:size]]

@@ -111,6 +111,10 @@ class Webhooks:
         self._tasks = []
         self.poster.close()
 
+    def count(self, change: int) -> None:
+        """Somebody else's reporting has begun (+1) or ended (-1)."""
+        self.pending += change
+
     def schedule(self, record: Accepted, reporter: Reporter, done: frozenset[int] = frozenset()) -> None:
         """Plans the reporting of a record's events, apart from those already reported."""
         events = record.plan.events

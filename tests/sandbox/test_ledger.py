@@ -181,7 +181,7 @@ async def test_statistics_count_what_happened(start: START, receiver: Receiver, 
     async with http.get(f"{sandbox.url}/sandbox/stats") as answer:
         stats = await answer.json()
     assert stats["recipients"] == stats["accepted"]["mailgun"] == 6
-    assert stats["calls"] == {"mailgun": 3, "ses": 0}
+    assert {provider: calls for provider, calls in stats["calls"].items() if calls} == {"mailgun": 3}
     assert stats["duplicates"] == 4
     ends = [line["plan"]["end"] for line in ledger_lines(sandbox) if "provider" in line]
     assert stats["ends"]["mailgun"] == dict(Counter(ends))
