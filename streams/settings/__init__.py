@@ -13,6 +13,7 @@ from __future__ import annotations
 from streams.settings.clients import aiokafka_options, librdkafka_options
 from streams.settings.flow import Excess, LimitSettings
 from streams.settings.load import load_settings, provider_options
+from streams.settings.mailbox import After, MailboxSettings, MailboxTls
 from streams.settings.model import (
     BUILT_IN_RETRIES,
     MAX_PROVIDERS,
@@ -43,6 +44,7 @@ from streams.settings.secret import Secret, SettingsError, is_reference, resolve
 __all__ = [
     "BUILT_IN_RETRIES",
     "MAX_PROVIDERS",
+    "After",
     "AttachmentSettings",
     "BreakerSettings",
     "DispatchSettings",
@@ -50,6 +52,8 @@ __all__ = [
     "IngressSettings",
     "KafkaSettings",
     "LimitSettings",
+    "MailboxSettings",
+    "MailboxTls",
     "Mechanism",
     "PollSettings",
     "Profile",

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from streams.settings.flow import LimitSettings
+from streams.settings.mailbox import MailboxSettings
 from streams.settings.model import (
     BUILT_IN_RETRIES,
     MAX_PROVIDERS,
@@ -64,7 +65,7 @@ PLAIN_SECTIONS: Mapping[str, type] = MappingProxyType(
     }
 )
 NAMED_SECTIONS: Mapping[str, type] = MappingProxyType(
-    {"providers": ProviderSettings, "tenants": TenantSettings, "retry": RetrySettings}
+    {"providers": ProviderSettings, "tenants": TenantSettings, "retry": RetrySettings, "mailboxes": MailboxSettings}
 )
 
 _PREFIX = "STREAMS_"
@@ -193,6 +194,7 @@ def _settings(table: dict[str, Any], place: Place, reader: Reader) -> Settings:
         **sections,
         providers=_providers(table.get("providers", {}), place.at("providers"), reader),
         tenants=_named(TenantSettings, table.get("tenants", {}), place.at("tenants"), reader, _TENANT),
+        mailboxes=_named(MailboxSettings, table.get("mailboxes", {}), place.at("mailboxes"), reader, _NAME),
         retry=MappingProxyType(
             {**BUILT_IN_RETRIES, **_named(RetrySettings, table.get("retry", {}), place.at("retry"), reader, _NAME)}
         ),

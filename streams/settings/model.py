@@ -18,6 +18,7 @@ from typing import Any
 
 from streams.settings.flow import LimitSettings
 from streams.settings.keys import key, required
+from streams.settings.mailbox import MailboxSettings
 from streams.settings.secret import Secret
 
 MAX_PROVIDERS = 16
@@ -426,3 +427,4 @@ class Settings:
     staging: StagingSettings = field(default_factory=StagingSettings)
     attachments: AttachmentSettings = field(default_factory=AttachmentSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    mailboxes: Mapping[str, MailboxSettings] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from streams.settings.load import PLAIN_SECTIONS
+from streams.settings.mailbox import MailboxSettings
 from streams.settings.model import ProviderSettings, RetrySettings, RoutingRule, TenantSettings
 from streams.settings.read import bounds, fields_of, file_name, is_secret, number, quoted
 from streams.settings.secret import Secret
@@ -60,6 +61,7 @@ def markdown(configs: Mapping[str, type] | None = None) -> str:
     for kind, config in sorted((configs or {}).items()):
         lines += ["", f'### type = "{kind}"', "", *_table(config)]
     lines += ["", "## [tenants.NAME]", "", _summary(TenantSettings), "", *_table(TenantSettings)]
+    lines += ["", "## [mailboxes.NAME]", "", _summary(MailboxSettings), "", *_table(MailboxSettings)]
     lines += ["", "## [retry.NAME]", "", _summary(RetrySettings), "", *_table(RetrySettings)]
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from streams.core.message import Stream
+from streams.settings.mailbox import MAX_MAILBOXES, After
 from streams.settings.model import Profile, Settings
 from streams.settings.read import suggestion
 from streams.settings.secret import SettingsError, is_reference
@@ -31,6 +32,7 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from _providers(settings)
     yield from _routing(settings)
     yield from _tenants(settings)
+    yield from _mailboxes(settings)
     yield from _retries(settings)
     yield from _limits(settings)
     yield from _addresses(settings)
@@ -125,6 +127,20 @@ def _tenants(settings: Settings) -> Iterator[tuple[str, str]]:
             elif account not in settings.providers[provider].accounts:
                 close = suggestion(account, settings.providers[provider].accounts)
                 yield f"{where} accounts", f"names {provider}'s account {account}, which is not configured{close}"
+
+
+def _mailboxes(settings: Settings) -> Iterator[tuple[str, str]]:
+    if len(settings.mailboxes) > MAX_MAILBOXES:
+        yield "[mailboxes]", f"has {len(settings.mailboxes)} entries; at most {MAX_MAILBOXES} are supported"
+    for box in settings.mailboxes.values():
+        where = f"[mailboxes.{box.name}]"
+        if box.name in settings.providers:
+            yield where, "has the name of a provider: give it another"
+        if box.provider and box.provider not in settings.providers:
+            close = suggestion(box.provider, settings.providers)
+            yield f"{where} provider", f"names {box.provider}, which is not configured{close}"
+        if box.after is After.MOVE and box.move_to.strip() in ("", box.folder):
+            yield f"{where} move_to", "must be another folder than the one that is read"
 
 
 def _retries(settings: Settings) -> Iterator[tuple[str, str]]:
