@@ -1,8 +1,8 @@
 """The consumer: delivers whole fetched runs as batches, and knows what may be committed.
 
 Rules:
-1. Sources are delivered only between `open_sources` (restored, seeked) and the next revocation. No fetch is under
-   way across that border: a result that belongs to an older assignment could hide a gap.
+1. Sources are delivered only between `open_sources` (restored, positioned) and the next revocation. The reader is
+   asked on the event loop and never waits, so that nothing read before that border is delivered after it.
 2. A revocation commits first: tell the agents, wait for work in flight (with a deadline), flush, commit; only then
    is state dropped. When the group has forgotten us, nothing is waited for: another worker may own the partitions.
 3. What was fetched is delivered as its partition has room, so that after a crash no more than `max_pending_records`
@@ -31,14 +31,17 @@ from streams.engine.batch import Assignment, Batch
 from streams.engine.consumer_thread import EngineConsumerThread
 from streams.engine.errors import ProduceError
 from streams.engine.offsets import Tracker
+from streams.engine.source_reader import SourceReader
 from streams.engine.units import UnitLane
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
 
-_POLL_S = 1.0
-_PARTIAL_POLL_S = 0.02
-"""While a partition is full its neighbours are polled briefly, so that it is taken up again at once."""
+_CLOSED_POLL_S = 1.0
+_POLL_RUNS = 2
+"""Chunks that one poll may bring."""
+_BUSY_FOR_S = 0.2
+"""So long after the last record the reader is asked often."""
 _STOP_DEADLINE_SHARE = 0.8
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ class EngineConsumer(driver.Consumer):
         self._open = False
         self._wake = asyncio.Event()  # something may be deliverable now
         self._progress = asyncio.Event()  # a batch was done
-        self._fetch: asyncio.Future[Mapping[Any, Sequence[Any]]] | None = None
+        self._reader: SourceReader | None = None
+        self._busy_until_s = 0.0
         self._commit_lock = asyncio.Lock()
         self._committing: asyncio.Future[None] | None = None
         self._drained = asyncio.Event()
@@ -88,19 +92,21 @@ class EngineConsumer(driver.Consumer):
         if self.app.should_stop:
             return
         self.app.fence.answered(time.monotonic())
-        changelogs = {tp for tp in assigned if tp.topic in self.app.changelogs}
-        await self.thread.run(self.thread.stop_fetching, changelogs)
+        await self.thread.run(self.thread.stop_fetching, assigned)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def seek_sources(self) -> set[TP]:
         """Position the assigned sources at their committed offsets; nothing is delivered yet."""
         sources = [tp for tp in self.assignment() if tp.topic in self.app.sources]
-        committed = await self.thread.run(self.thread.seek_to_commits, sources)
+        committed = await self.thread.run(self.thread.committed, sources)
         generation = self.app.consumer_generation_id
         now_s = time.monotonic()
         self.assigned = {
             tp: Assignment(self, tp, generation, Tracker(committed[tp], now_s), UnitLane(self.app)) for tp in sources
         }
+        if self._reader is None:
+            self._reader = SourceReader(self.app.settings)
+        self._reader.assign(committed)
         return set(sources)
 
     def open_sources(self) -> None:
@@ -114,14 +120,18 @@ class EngineConsumer(driver.Consumer):
         self._wake.set()
 
     async def close_sources(self) -> None:
-        """Delivery ends; returns when no fetch is under way."""
+        """Delivery ends."""
         self._open = False
         self._epoch += 1
         self._fetched.clear()
-        fetch = self._fetch
-        if fetch is not None and not fetch.done():
-            fetch.cancel()
-            await asyncio.wait([fetch])
+        if self._reader is not None:
+            self._reader.unassign()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await asyncio.to_thread(reader.close)
 
     def _forget(self) -> None:
         if self._committing is not None:
@@ -152,29 +162,26 @@ class EngineConsumer(driver.Consumer):
         self._wake.clear()
         if await self._deliver_fetched():
             return
-        wanted = self._wanted()
-        if not wanted:
-            await self._wait_for(self._wake, _POLL_S)
+        reader = self._reader
+        if not self._open or reader is None:
+            await self._wait_for(self._wake, _CLOSED_POLL_S)
             return
-        epoch = self._epoch  # no await between here and the fetch: see rule 1
-        poll_s = _POLL_S if len(wanted) == len(self.assigned) else _PARTIAL_POLL_S
-        self._fetch = asyncio.ensure_future(self.thread.run(self.thread.fetch, wanted, poll_s))
-        try:
-            runs = await asyncio.shield(self._fetch)
-        except asyncio.CancelledError:
-            if self._fetch.cancelled():
-                return  # the sources were closed
-            self._fetch.cancel()
-            raise
-        if epoch == self._epoch:
-            self._fetched.extend((self.assigned[TP(*tp)], records, 0) for tp, records in runs.items())
+        settings = self.app.settings
+        if self._fetched or reader.held:
+            reader.hold(self._full(reader.held))
+        runs = reader.poll(_POLL_RUNS * settings.chunk)
+        if runs:
+            self._busy_until_s = time.monotonic() + _BUSY_FOR_S
+            self._fetched.extend((self.assigned[tp], records, 0) for tp, records in runs.items())
+        else:
+            is_busy = time.monotonic() < self._busy_until_s
+            await asyncio.sleep(settings.poll_busy_s if is_busy else settings.poll_idle_s)
 
     async def _deliver_fetched(self) -> bool:
         """Deliver one chunk of each partition that has room; the rest of a run waits. True when more can follow at
         once.
 
-        Agents get their turn after every `chunk` records. After fewer they get it while the next fetch is under way, so
-        that a little traffic on many partitions does not wait for all agents before it is fetched on.
+        Agents get their turn after every `chunk` records, and when nothing more is at hand.
         """
         epoch = self._epoch
         settings = self.app.settings
@@ -183,30 +190,26 @@ class EngineConsumer(driver.Consumer):
             if epoch != self._epoch:
                 break
             assignment, records, begin = self._fetched.popleft()
-            end = begin
-            if assignment.tracker.pending_records < settings.max_pending_records:
-                end = begin + settings.chunk
-                self._deliver(assignment, records if len(records) <= settings.chunk else records[begin:end])
+            end = begin + min(settings.chunk, settings.max_pending_records - assignment.tracker.pending_records)
+            if end > begin:
+                self._deliver(assignment, records if end - begin >= len(records) else records[begin:end])
                 delivered = True
                 since_yield += min(end, len(records)) - begin
             if end < len(records):
-                self._fetched.append((assignment, records, end))
+                self._fetched.append((assignment, records, max(begin, end)))
             if since_yield >= settings.chunk:
                 since_yield = 0
                 await asyncio.sleep(0)
         return delivered and bool(self._fetched)
 
-    def _wanted(self) -> set[TP]:
-        """The partitions to fetch: with room, and with nothing fetched that still waits."""
-        if not self._open:
-            return set()
-        limit = self.app.settings.max_pending_records
-        waiting = {assignment.tp for assignment, _, _ in self._fetched}
-        return {
-            tp
-            for tp, assignment in self.assigned.items()
-            if assignment.tracker.pending_records < limit and tp not in waiting
-        }
+    def _full(self, held: Iterable[TP]) -> set[TP]:
+        """The partitions not to be read for now: those with fetched records that wait for room. One that is `held`
+        stays so until half of its room is free, since the reader drops what it has at hand of it.
+        """
+        enough = self.app.settings.max_pending_records // 2
+        full = {assignment.tp for assignment, _, _ in self._fetched}
+        full.update(tp for tp in held if self.assigned[tp].tracker.pending_records > enough)
+        return full
 
     def _deliver(self, assignment: Assignment, records: Sequence[Any]) -> None:
         (channel,) = cast(Any, self.app.topics)._tp_index[assignment.tp]
@@ -316,8 +319,6 @@ class EngineConsumer(driver.Consumer):
         """Records of each source that are not done: delivered and pending, or not read yet as far as is known."""
         undelivered = {assignment.tp: len(records) - begin for assignment, records, begin in self._fetched}
         for tp, assignment in self.assigned.items():
-            read_to, end = self.thread.progress(tp)
-            if read_to is None or end is None:
-                continue
-            unread = max(0, end - read_to)
-            yield tp, unread + undelivered.get(tp, 0) + assignment.tracker.pending_records
+            unread = self._reader.unread(tp) if self._reader is not None else None
+            if unread is not None:
+                yield tp, unread + undelivered.get(tp, 0) + assignment.tracker.pending_records

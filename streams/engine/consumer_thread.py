@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _NEVER_MS = 2**31 - 1
 _LEAVE_TIMEOUT_S = 3.0
-_BUSY_FOR_S = 1.0
 _logger = logging.getLogger(__name__)
 
 
@@ -33,7 +32,6 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
     mundane_level = "debug"
     heartbeat_s: float | None = None
     """When the last answered heartbeat (or join) was sent, monotonic; None before the first join."""
-    _busy_s: float = float("-inf")
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         settings = self.app.settings
@@ -47,9 +45,6 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
             auto_offset_reset="earliest",
             # back-pressure may pause for long: liveness is the engine's own stall detection
             max_poll_interval_ms=_NEVER_MS,
-            fetch_max_wait_ms=int(settings.fetch_max_wait_s * 1000),
-            fetch_max_bytes=settings.fetch_max_bytes,
-            max_partition_fetch_bytes=settings.max_partition_fetch_bytes,
             request_timeout_ms=int(settings.request_timeout_s * 1000),
             session_timeout_ms=int(settings.session_timeout_s * 1000),
             rebalance_timeout_ms=int(settings.rebalance_timeout_s * 1000),
@@ -116,50 +111,15 @@ class EngineConsumerThread(driver.AIOKafkaConsumerThread):
             return "fetching"
         return None
 
-    async def fetch(self, tps: set[Any], timeout_s: float) -> Mapping[Any, Sequence[Any]]:
-        """What has been fetched of `tps`, whole runs; waits up to `timeout_s` for the first."""
-        consumer = self._ensure_consumer()
-        with consumer._subscription.fetch_context():
-            runs: Mapping[Any, Sequence[Any]] = await consumer._fetcher.fetched_records(tps, timeout=timeout_s)
-        self._pace(consumer._fetcher, bool(runs))
-        return runs
-
-    def _pace(self, fetcher: Any, busy: bool) -> None:
-        """How long the next polls wait at the broker. The driver has one poll under way, and a partition that was just
-        read is not in it: while there is traffic a record would wait for the poll of its neighbours to end.
-        """
-        settings = self.app.settings
-        if busy:
-            self._busy_s = time.monotonic()
-        crowded = time.monotonic() - self._busy_s < _BUSY_FOR_S
-        fetcher._fetch_max_wait_ms = int(1000 * (settings.fetch_busy_wait_s if crowded else settings.fetch_max_wait_s))
-        fetcher._fetch_min_bytes = settings.fetch_busy_bytes if crowded else 1
-
-    def progress(self, tp: Any) -> tuple[int | None, int | None]:
-        """(next offset to be read, end of the log), each None while unknown. Any thread may ask."""
-        subscription = self._ensure_consumer()._subscription.subscription
-        assignment = subscription.assignment if subscription is not None else None
-        if assignment is None or TopicPartition(*tp) not in assignment.tps:
-            return None, None
-        state = assignment.state_value(TopicPartition(*tp))
-        return state._position, state.highwater
-
     async def stop_fetching(self, tps: set[Any]) -> None:
-        """Changelogs are part of the assignment, but nobody reads them here."""
+        """Nothing is read here: changelogs at recovery only, sources by the :class:`SourceReader`."""
         consumer = self._ensure_consumer()
         consumer.pause(*(TopicPartition(*tp) for tp in tps if TopicPartition(*tp) in consumer.assignment()))
 
-    async def seek_to_commits(self, tps: Sequence[Any]) -> dict[Any, int | None]:
-        """Position `tps` at their committed offsets; returns these (None: at the beginning)."""
+    async def committed(self, tps: Sequence[Any]) -> dict[Any, int | None]:
+        """The committed offset of each, None where nothing has been committed."""
         consumer = self._ensure_consumer()
-        committed = {tp: await consumer.committed(TopicPartition(*tp)) for tp in tps}
-        beginning = [TopicPartition(*tp) for tp, offset in committed.items() if offset is None]
-        if beginning:
-            await consumer.seek_to_beginning(*beginning)
-        for tp, offset in committed.items():
-            if offset is not None:
-                consumer.seek(TopicPartition(*tp), offset)
-        return committed
+        return {tp: await consumer.committed(TopicPartition(*tp)) for tp in tps}
 
     async def commit_offsets(self, offsets: Mapping[Any, int]) -> None:
         """Raises aiokafka's CommitFailedError or IllegalStateError when the partitions are not ours any more."""

@@ -29,6 +29,8 @@ class EngineSettings:
     """Prefix of the topics that the engine names itself, i.e. changelogs."""
     security: Mapping[str, Any] = field(default_factory=dict)
     """aiokafka's own names: security_protocol, ssl_context, sasl_mechanism, sasl_plain_username, …"""
+    reader: Mapping[str, Any] = field(default_factory=dict)
+    """The same connection in librdkafka's names: security.protocol, ssl.ca.location, sasl.mechanism, …"""
 
     session_timeout_s: float = 30.0
     heartbeat_interval_s: float = 3.0
@@ -46,11 +48,11 @@ class EngineSettings:
     max_units: int = 8
     """Units in flight per partition of a source topic before `Unit.room` waits."""
     fetch_max_wait_s: float = 0.25
-    """Long poll of a fetch when nothing has come for a while."""
-    fetch_busy_wait_s: float = 0.006
-    """Long poll while records come: a partition that was just read waits for the poll of its neighbours."""
-    fetch_busy_bytes: int = 32 * 1024
-    """A poll ends earlier with so much; else every record would end one, and a poll of all partitions is dear."""
+    """Long poll of a fetch; it ends with the first record."""
+    poll_busy_s: float = 0.001
+    """How often the event loop asks for fetched records while some come."""
+    poll_idle_s: float = 0.01
+    """How often when none have come for a while."""
     max_partition_fetch_bytes: int = _MEGABYTE
     fetch_max_bytes: int = 16 * _MEGABYTE
 
@@ -115,7 +117,6 @@ class EngineSettings:
             "heartbeat_interval_s": 1.0,
             "rebalance_timeout_s": 12.0,
             "commit_interval_s": 0.5,
-            "fetch_busy_wait_s": 0.02,
             "fetch_max_wait_s": 0.02,  # it looks for new records only at intervals of its own, up to 50 ms
         }
         return cls(bootstrap=bootstrap, app_id=app_id, **{**profile, **changes})

@@ -76,7 +76,10 @@ async def test_workers_that_come_and_go_gracefully_do_nothing_twice_and_lose_not
             await until(lambda: len(first.processed) > 1000, "the first works")
             async with running(second.app):
                 await until(lambda: len(second.processed) > 1000, "the second works")
-                assert set(first.app.assigned_partitions()) | set(second.app.assigned_partitions()) == {0, 1, 2, 3}
+                await until(
+                    lambda: {*first.app.assigned_partitions(), *second.app.assigned_partitions()} == {0, 1, 2, 3},
+                    "both share the partitions",
+                )
             mark = len(first.processed)
             await until(lambda: len(first.processed) > mark + 1000, "the first goes on alone")
             enough.set()

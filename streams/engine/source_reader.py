@@ -1,0 +1,170 @@
+"""Reads the source topics by librdkafka, beside the group membership that Faust's own consumer keeps.
+
+Parsing and fetching happen in threads of C: no interpreter lock is taken for them, a record is at hand a moment after
+the broker has it, and the event loop takes whole runs without waiting. Rules:
+
+1. Nobody joins a group here: the partitions and the offsets to begin at are told by whoever owns the membership.
+2. `poll` never waits. It is called on the event loop, as everything here: no result can cross an `assign`.
+3. Aborted transactions are never seen (read_committed); what holes they leave in the log counts as read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from faust.types import TP
+
+from streams.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from streams.engine.settings import EngineSettings
+
+_UNREADABLE = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,  # noqa: SLF001 - the library's name for it
+        KafkaError._BAD_MSG,  # noqa: SLF001
+        KafkaError._FATAL,  # noqa: SLF001
+    }
+)
+"""Errors that waiting does not heal."""
+
+_NEVER_MS = 86_400_000
+_AT_ONCE = 0.0
+_logger = logging.getLogger(__name__)
+
+
+class Record(NamedTuple):
+    """One record of a source topic. `timestamp` in epoch milliseconds, -1 when the log has none."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class ReadingFailed(EngineError):
+    """A source cannot be read, and will not be by waiting."""
+
+
+class SourceReader:
+    """One per worker. `assign` and `unassign` may come as often as the group likes; `close` ends it."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._consumer = Consumer(_options(settings), logger=_logger)
+        self._positions: dict[TP, int] = {}
+        self._ended: set[TP] = set()
+        self.held: frozenset[TP] = frozenset()
+        """Partitions that are assigned, but not read for now."""
+
+    def assign(self, offsets: Mapping[TP, int | None]) -> None:
+        """Begin to read: each partition at its offset, None for the beginning."""
+        self._forget()
+        self._consumer.assign(
+            [
+                TopicPartition(tp.topic, tp.partition, OFFSET_BEGINNING if offset is None else offset)
+                for tp, offset in offsets.items()
+            ]
+        )
+
+    def unassign(self) -> None:
+        """Read nothing any more; what was fetched is dropped."""
+        self._forget()
+        self._consumer.unassign()
+
+    def close(self) -> None:
+        """May take some moments: not for the event loop."""
+        self._consumer.close()
+
+    def poll(self, limit: int) -> dict[TP, list[Record]]:
+        """What is at hand, at most `limit` records: a run for each partition, in order. Raises ReadingFailed."""
+        runs: dict[TP, list[Record]] = {}
+        for message in self._consumer.consume(limit, _AT_ONCE):
+            tp = TP(message.topic() or "", message.partition() or 0)
+            error = message.error()
+            if error is not None:
+                self._troubled(tp, message.offset(), error)
+                continue
+            self._ended.discard(tp)
+            run = runs.get(tp)
+            if run is None:
+                run = runs[tp] = []
+            kind, timestamp = message.timestamp()
+            run.append(
+                Record(
+                    message.offset() or 0,
+                    message.key(),
+                    message.value(),
+                    timestamp if kind else -1,
+                    message.headers() or (),  # type: ignore[arg-type]
+                )
+            )
+        for tp, run in runs.items():
+            self._positions[tp] = max(self._positions.get(tp, 0), run[-1].offset + 1)
+        return runs
+
+    def hold(self, tps: Iterable[TP]) -> None:
+        """Exactly these partitions are not read for now."""
+        held = frozenset(tps)
+        if held == self.held:
+            return
+        if paused := held - self.held:
+            self._consumer.pause([TopicPartition(*tp) for tp in paused])
+        if resumed := self.held - held:
+            self._consumer.resume([TopicPartition(*tp) for tp in resumed])
+        self.held = held
+
+    def unread(self, tp: TP) -> int | None:
+        """Records of a partition that have not been polled yet, as far as is known; None before anything is."""
+        if tp in self._ended:
+            return 0
+        position = self._positions.get(tp)
+        if position is None:
+            return None
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
+        except KafkaException:
+            return None
+        return max(0, found[1] - position) if found else None
+
+    def _troubled(self, tp: TP, offset: int | None, error: KafkaError) -> None:
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            self._positions[tp] = offset or 0
+            self._ended.add(tp)
+        elif code in _UNREADABLE or error.fatal():
+            raise ReadingFailed(f"{tp.topic}[{tp.partition}] cannot be read: {error.str()}")
+        else:
+            _logger.warning("Reading %s[%d]: %s; it goes on", tp.topic, tp.partition, error.str())
+
+    def _forget(self) -> None:
+        self.hold(())  # a pause would outlive the assignment
+        self._positions.clear()
+        self._ended.clear()
+
+
+def _options(settings: EngineSettings) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": settings.bootstrap,
+        **settings.reader,
+        "group.id": settings.app_id,  # asked for, never joined
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+        "fetch.min.bytes": 1,
+        "fetch.wait.max.ms": int(settings.fetch_max_wait_s * 1000),
+        "fetch.max.bytes": max(settings.fetch_max_bytes, settings.max_record_bytes),
+        "max.partition.fetch.bytes": settings.max_partition_fetch_bytes,
+        "fetch.queue.backoff.ms": 5,  # a full queue is looked at again soon: it is emptied fast
+        "queued.min.messages": settings.max_pending_records,
+        "queued.max.messages.kbytes": settings.fetch_max_bytes // 1024,
+        "max.poll.interval.ms": _NEVER_MS,
+    }
