@@ -129,9 +129,6 @@ def test_a_provider_that_does_not_exist_is_named(tmp_path: Any) -> None:
     ("section", "named"),
     [
         ('[tenants.a]\nalert = "ops@example.com"', "[tenants.a] alert"),
-        (
-            "[tenants.a] accounts",
-        ),
     ],
 )
 def test_what_would_not_be_obeyed_is_refused_at_start(tmp_path: Any, section: str, named: str) -> None:
