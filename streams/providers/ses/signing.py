@@ -3,12 +3,15 @@
 Rules:
 
 1. Credentials are looked up once and refreshed by botocore; the first look-up may block (see :meth:`Signer.prepare`).
-2. A request that cannot be signed goes out unsigned: AWS refuses it, and the refusal holds the account like any other.
+2. A path is signed as it will stand on the wire: the HTTP client writes ``%40`` as ``@``, and AWS would not agree.
+3. A request that cannot be signed goes out unsigned: AWS refuses it, and the refusal holds the account like any other.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from yarl import URL
 
 from streams.providers.base import HttpRequest
 from streams.providers.ses.config import Config
@@ -43,10 +46,11 @@ class Signer:
         frozen = self._frozen()
         if frozen is None:
             return request
-        signed = AWSRequest(request.method, request.url, headers=dict(request.headers), data=request.body)
+        url = _as_sent(request.url)
+        signed = AWSRequest(request.method, url, headers=dict(request.headers), data=request.body)
         SigV4Auth(frozen, service, region).add_auth(signed)
         headers = tuple((name.lower(), str(value)) for name, value in signed.headers.items())
-        return HttpRequest(request.method, request.url, headers, request.body)
+        return HttpRequest(request.method, url, headers, request.body)
 
     def _frozen(self) -> Any:
         from botocore.exceptions import BotoCoreError
@@ -67,3 +71,11 @@ class Signer:
         if config.access_key_id:
             return Credentials(config.access_key_id, config.secret_access_key, config.session_token or None)
         return get_session().get_credentials()
+
+
+def _as_sent(url: str) -> str:
+    """``url`` with its path as aiohttp's URLs write it; the query is canonical to AWS however it is written."""
+    if "%" not in url:
+        return url
+    address, mark, query = url.partition("?")
+    return f"{URL(address)}{mark}{query}"
