@@ -47,11 +47,11 @@ class SmtpSession(SMTP):
             enable_SMTPUTF8=True,
             tls_context=context,
             require_starttls=context is not None,
-            auth_required=auth,
             auth_require_tls=context is not None,
             authenticator=self._judge,
             loop=loop,
         )
+        self._auth_required = auth  # as an argument it warns of the clear, which the other port never speaks
 
     @property
     def user(self) -> str:
