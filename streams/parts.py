@@ -32,6 +32,7 @@ from streams.agents.normalise import Normalise, NormaliseConfig, Reader
 from streams.agents.quotas import Quotas
 from streams.agents.suppression_view import SuppressionView
 from streams.agents.track import Track, TrackConfig
+from streams.bounces.configured import readers_of
 from streams.configured import (
     breaker_policy,
     configured_tenants,
@@ -67,6 +68,7 @@ from streams.topics import (
     CONTROLS,
     DELIVERY_EVENTS,
     LOOKUPS,
+    QUOTAS,
     SUPPRESSION_RULES,
     TEMPLATES,
     TENANTS,
@@ -101,7 +103,7 @@ class Parts:
         self.partitions = partitions
         self.adapters = build_adapters(settings, env)
         main = {name: adapter for name, adapter in self.adapters.items() if "/" not in name}
-        readers: dict[str, Reader] = dict(main)
+        readers: dict[str, Reader] = {**main, **readers_of(settings)}
         if (visits := reader_of(settings)) is not None:
             readers[visits.name] = visits
         self.webhook_types = tuple(sorted({reader.type for reader in readers.values()} & set(WEBHOOK_TYPES)))
@@ -244,11 +246,12 @@ class Parts:
             CONTROLS: self._control_changed,
             SUPPRESSION_RULES: self._rule_changed,
             TENANTS: self._tenant_changed,
+            QUOTAS: self._offer_read,
         }
         topics = topics_of(self._settings)
         return {
             name: CompactedReader(self._app.settings, topics.name(name), on_change.get(name), self._app.fail)
-            for name in (BREAKERS, CONTROLS, SUPPRESSION_RULES, TEMPLATES, TENANTS)
+            for name in (BREAKERS, CONTROLS, QUOTAS, SUPPRESSION_RULES, TEMPLATES, TENANTS)
         }
 
     async def _breaker_changed(self, key: bytes, value: bytes | None) -> None:
@@ -256,6 +259,9 @@ class Parts:
 
     async def _control_changed(self, key: bytes, value: bytes | None) -> None:
         self.view.read_control(key, value)
+
+    async def _offer_read(self, key: bytes, value: bytes | None) -> None:
+        self.dispatch.lending.read(value)
 
     async def _tenant_changed(self, key: bytes, value: bytes | None) -> None:
         self.dispatch.tenant_changed(key.decode("utf-8", "replace"))
@@ -329,4 +335,5 @@ def _silent_about_our_id(settings: Settings) -> frozenset[str]:
     not keep our Message-ID.
     """
     silent = ("ses", "directmail")
-    return frozenset(name for name, provider in settings.providers.items() if provider.type in silent)
+    asked = {box.provider for box in settings.mailboxes.values()}  # a bounce may carry nothing but the provider's id
+    return frozenset(name for name, provider in settings.providers.items() if provider.type in silent or name in asked)
