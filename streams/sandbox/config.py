@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from streams.sandbox.directmail_config import DirectMailConfig
+
 MAILGUN_EVENTS: Final = frozenset(
     {
         "accepted", "delivered", "temporary_fail", "permanent_fail", "opened", "clicked", "unsubscribed",
@@ -148,6 +150,7 @@ class SandboxConfig:
     latency_ms: tuple[float, float] = (0.0, 0.0)
     mailgun: MailgunConfig = field(default_factory=MailgunConfig)
     ses: SesConfig = field(default_factory=SesConfig)
+    directmail: DirectMailConfig = field(default_factory=DirectMailConfig)
     smtp: SmtpConfig | None = None  # None: no SMTP server
     webhook_delay_s: float = 0.2  # mean time between two events of one message
     webhook_concurrency: int = 16  # connections to the receivers

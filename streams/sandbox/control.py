@@ -12,6 +12,7 @@ from aiohttp import web
 
 from streams.sandbox.faults import Faults, Kind
 from streams.sandbox.ledger import PROVIDERS, Ledger
+from streams.sandbox.mns import Mns
 from streams.sandbox.recent import Recent
 from streams.sandbox.sns import Sns
 from streams.sandbox.sqs import Sqs
@@ -23,13 +24,14 @@ _KINDS: Final = frozenset({"accepted", "webhook", "list"})
 class Control:
     """Answers requests below /sandbox/."""
 
-    def __init__(self, ledger: Ledger, faults: Faults, webhooks: Webhooks, sns: Sns, sqs: Sqs, recent: Recent,
-                 refuse_connections: Callable[[float], None], started_ms: int) -> None:  # fmt: skip
+    def __init__(self, ledger: Ledger, faults: Faults, webhooks: Webhooks, sns: Sns, sqs: Sqs, mns: Mns,
+                 recent: Recent, refuse_connections: Callable[[float], None], started_ms: int) -> None:  # fmt: skip
         self._ledger = ledger
         self._faults = faults
         self._webhooks = webhooks
         self._sns = sns
         self._sqs = sqs
+        self._mns = mns
         self._recent = recent
         self._refuse_connections = refuse_connections
         self._started_ms = started_ms
@@ -53,6 +55,8 @@ class Control:
                 return _json(self._sns_state())
             case "GET", ["sns", name] if name == self._sns.file_name:
                 return web.Response(body=self._sns.certificate, content_type="application/x-pem-file")
+            case "GET", ["mns", name] if name == self._mns.file_name:
+                return web.Response(body=self._mns.certificate, content_type="application/x-pem-file")
         return _json({"error": f"no such page: {request.method} {path}"}, 404)
 
     def stats(self) -> dict[str, Any]:

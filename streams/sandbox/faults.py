@@ -2,8 +2,8 @@
 
 Fields of a rule (all but `kind` optional):
   kind        what happens, see the table
-  provider    `mailgun` | `ses` | `smtp` (default: all)
-  account     Mailgun: the domain of the call; SES: the access key id; SMTP: the user (default: every account)
+  provider    `mailgun` | `ses` | `smtp` | `directmail` (default: all)
+  account     Mailgun: the domain of the call; SES, DirectMail: the access key id; SMTP: the user (default: all)
   stage       SMTP only: `greeting`, `login`, `mail`, `rcpt`, `data` (before the message) or `end` (after its final
               dot, the default). `status` is then the reply code and `body` the reply's text
   scope       `send` (default): calls that send mail; `any`: every API call of the provider
@@ -15,7 +15,8 @@ Fields of a rule (all but `kind` optional):
 
 kind             accepted?  the client sees
 status           no         `status` (default 500)
-throttle         no         Mailgun 429 with its text; SES 429 TooManyRequestsException (or `code`, `body`)
+throttle         no         Mailgun 429 with its text; SES 429 TooManyRequestsException; DirectMail 400
+                            Throttling.User (or `code`, `body`)
 timeout_before   no         nothing for hold_s, then the connection is cut
 reset_before     no         a reset instead of an answer
 status_after     yes        `status` (default 502) although the mail was taken

@@ -19,7 +19,7 @@ import msgspec
 
 from streams.sandbox.journal import Journal
 
-PROVIDERS: Final = ("mailgun", "ses", "smtp")
+PROVIDERS: Final = ("mailgun", "ses", "smtp", "directmail")
 
 
 class Plan(msgspec.Struct, gc=False):

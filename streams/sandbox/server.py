@@ -19,9 +19,11 @@ from aiohttp import web
 
 from streams.sandbox.config import SandboxConfig
 from streams.sandbox.control import Control
+from streams.sandbox.directmail import DirectMail, is_call
 from streams.sandbox.faults import REQUEST_KINDS, Fault, Faults, Kind
 from streams.sandbox.ledger import Accepted, Ledger, Reported
 from streams.sandbox.mailgun import Mailgun, answer, magnificent
+from streams.sandbox.mns import Mns
 from streams.sandbox.outcomes import Draw
 from streams.sandbox.recent import Recent
 from streams.sandbox.ses import Ses, error_answer
@@ -76,8 +78,21 @@ class Sandbox:
             config.ses, self.ledger, self.webhooks, lists, draw, recent, self.sns, self.sqs, self.faults,
             identity_variable=config.identity_variable, unit_ms=unit_ms, now_ms=now_ms,
         )  # fmt: skip
+        self.mns = Mns(config.directmail, config.ledger_path.with_name(config.ledger_path.name + ".mns.key"), now_ms)
+        self.directmail = DirectMail(
+            config.directmail, self.ledger, self.webhooks, draw, recent, self.mns,
+            identity_variable=config.identity_variable, now_ms=now_ms,
+        )  # fmt: skip
         self.control = Control(
-            self.ledger, self.faults, self.webhooks, self.sns, self.sqs, recent, self.refuse_connections, now_ms()
+            self.ledger,
+            self.faults,
+            self.webhooks,
+            self.sns,
+            self.sqs,
+            self.mns,
+            recent,
+            self.refuse_connections,
+            now_ms(),
         )
         self.smtp = self._smtp(draw, recent, unit_ms)
         if config.ses.webhook_url is not None:
@@ -103,7 +118,9 @@ class Sandbox:
         Only records with something left to report are held while the file is read.
         """
         waiting: _Waiting = {}
-        providers: dict[str, Mailgun | Ses | Smtp] = {"mailgun": self.mailgun, "ses": self.ses}
+        providers: dict[str, Mailgun | Ses | Smtp | DirectMail] = {
+            "mailgun": self.mailgun, "ses": self.ses, "directmail": self.directmail,
+        }  # fmt: skip
         if self.smtp is not None:
             providers["smtp"] = self.smtp
 
@@ -198,6 +215,8 @@ class Sandbox:
             return await self.control.handle(request, body)
         if (target := request.headers.get("X-Amz-Target", "")).startswith(TARGET):
             return await self._answer_sqs(request, target, body)
+        if path.startswith("/queues/") or (path.partition("?")[0] == "/" and is_call(request, body)):
+            return await self._provide(self.directmail, request, body)
         if path.partition("?")[0] == "/" and (request.method == "POST" or "Action=" in path):
             return self._answer_sns(request, body)
         return magnificent()
@@ -217,7 +236,9 @@ class Sandbox:
             return error_answer(denied.code, denied.message, denied.status)
         return await self.sqs.handle(target, body)
 
-    async def _provide(self, provider: Mailgun | Ses, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+    async def _provide(
+        self, provider: Mailgun | Ses | DirectMail, request: web.BaseRequest, body: bytes
+    ) -> web.StreamResponse:
         account, sending = provider.account_and_operation(request)
         fault = self.faults.hit(provider.provider, account, sending, REQUEST_KINDS)
         if fault is not None and fault.kind in _BEFORE:
@@ -241,7 +262,7 @@ class Sandbox:
                 await self._stopping.wait()
 
     async def _strike(self, fault: Fault, request: web.BaseRequest, response: web.StreamResponse,
-                      provider: Mailgun | Ses, account: str) -> web.StreamResponse:  # fmt: skip
+                      provider: Mailgun | Ses | DirectMail, account: str) -> web.StreamResponse:  # fmt: skip
         match fault.kind:
             case Kind.STATUS_AFTER:
                 return provider.fault(fault, account)

@@ -35,7 +35,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A prepared request. `target` None: there is nobody to post to. `enqueue` puts the event into a queue as well."""
+    """A prepared request. `target` None: there is nobody to post to. `enqueue` puts the event into a queue as well.
+
+    `hand_over` gives the event away instead, with what to call when somebody has dealt with it: then reporting ends.
+    """
 
     event_id: str
     target: Target | None
@@ -43,6 +46,7 @@ class Post:
     body: bytes
     timeout_s: float
     enqueue: Callable[[], None] | None = None
+    hand_over: Callable[[Callable[[], None]], None] | None = None
 
 
 class Reporter(Protocol):
@@ -205,7 +209,10 @@ class Webhooks:
     def _end_without_post(self, job: _Job, post: Post) -> None:
         if job.again:
             return
-        if post.enqueue is None:
+        if post.hand_over is not None:
+            job.attempts += 1
+            post.hand_over(lambda: self._end(job, Verdict.DELIVERED.value, 204))
+        elif post.enqueue is None:
             self._end(job, "no_subscription", 0)
         else:
             self._end(job, Verdict.DELIVERED.value, 200)
