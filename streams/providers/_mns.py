@@ -130,6 +130,16 @@ def messages(written: str) -> list[Mapping[str, str]] | None:
     return [{local_name(child): child.text or "" for child in message} for message in found[:MAX_MESSAGES]]
 
 
+def from_base64(written: str) -> str:
+    """The text in strict base64, as the service's SDKs write bodies; empty if it is none."""
+    if not _BASE64.fullmatch(written):
+        return ""
+    try:
+        return b64decode("".join(written.split()), validate=True).decode("utf-8").strip()
+    except (Base64Error, ValueError):
+        return ""
+
+
 def parse_xml(written: str) -> ET.Element | None:
     """The root element; None if it is not well-formed or brings a document type."""
     if "<!DOCTYPE" in written or "<!ENTITY" in written:
@@ -208,11 +218,15 @@ def _sent_to_us(body: bytes, headers: Mapping[str, str], path: str, rules: Rules
 
 
 def _envelope(body: bytes) -> Mapping[str, object] | None:
-    """The topic's envelope in XML or JSON; None if there is none around the message."""
     try:
-        written = body.decode("utf-8").lstrip("\ufeff \t\r\n")
+        return envelope_in(body.decode("utf-8"))
     except UnicodeDecodeError:
         return None
+
+
+def envelope_in(written: str) -> Mapping[str, object] | None:
+    """A topic's envelope in XML or JSON (also in base64); None if there is none around the message."""
+    written = (from_base64(written) or written).lstrip("\ufeff \t\r\n")
     if written.startswith("<"):
         found = messages(written)
         return found[0] if found and len(found) == 1 and "TopicName" in found[0] else None
@@ -220,6 +234,7 @@ def _envelope(body: bytes) -> Mapping[str, object] | None:
     return fields if fields is not None and "TopicName" in fields else None
 
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{8,}={0,2}\s*")
 _REGION = r"[a-z]{2}(?:-[a-z]+)+(?:-\d)?"
 _HOST = rf"(?P<host>mnstest\.oss-cn-hangzhou\.aliyuncs\.com|mns-cert\.oss-{_REGION}\.aliyuncs\.com)"
 _CERTIFICATE_URL = re.compile(rf"https?://{_HOST}/(?P<file>[A-Za-z0-9_-]{{1,128}}\.(?:pem|crt|cer))", re.ASCII)

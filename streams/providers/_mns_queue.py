@@ -52,6 +52,7 @@ class Taken:
 
     message_id: str
     handle: str
+    body: str
     xml: bytes
     enqueued_ms: int
     times: int
@@ -162,6 +163,7 @@ def _taken(element: ET.Element) -> Taken:
     return Taken(
         message_id=fields.get("MessageId", ""),
         handle=fields.get("ReceiptHandle", ""),
+        body=fields.get("MessageBody", ""),
         xml=ET.tostring(element, encoding="utf-8"),
         enqueued_ms=whole_number(fields.get("EnqueueTime"), _LATEST_MS),
         times=whole_number(fields.get("DequeueCount"), 10**6),

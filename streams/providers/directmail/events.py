@@ -14,8 +14,6 @@ MNS topic's envelope (XML or JSON), in an MNS queue's message, each perhaps in b
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -35,7 +33,6 @@ _MAX_WRAPPINGS = 4
 _MAX_MESSAGES = 16
 _LONGEST = 8_192
 _CHINA = timezone(timedelta(hours=8))
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{8,}={0,2}\s*")
 _IDS = ("x-notify-message-id", "x-user-notify-message-id")
 
 
@@ -117,12 +114,7 @@ def _json(written: str, told_ms: int, outer_id: str, depth: int) -> Reading | Un
 
 def _from_base64(written: str) -> str:
     """The text in strict base64 that looks like a notification; empty if it is none."""
-    if not _BASE64.fullmatch(written):
-        return ""
-    try:
-        decoded = b64decode("".join(written.split()), validate=True).decode("utf-8").strip()
-    except (Base64Error, ValueError):
-        return ""
+    decoded = _mns.from_base64(written)
     return decoded if decoded[:1] in ("{", "<") or classic.fields(decoded) is not None else ""
 
 
