@@ -26,6 +26,7 @@ from streams.agents.dispatch import Dispatch
 from streams.agents.dispatch.compose import Composer
 from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.staging import StagedComposer
+from streams.agents.gaps import Gaps
 from streams.agents.intake import Intake
 from streams.agents.lookups import Lookups, LookupsConfig
 from streams.agents.normalise import Normalise, NormaliseConfig, Reader
@@ -48,6 +49,7 @@ from streams.engine import Backlog, CompactedReader, EngineApp, EngineFailure, U
 from streams.metrics import (
     BreakersMetrics,
     DispatchMetrics,
+    GapMetrics,
     IntakeMetrics,
     LookupsMetrics,
     Metrics,
@@ -56,11 +58,20 @@ from streams.metrics import (
     TrackMetrics,
 )
 from streams.providers._http import HttpExchange
-from streams.providers.base import Provider
+from streams.providers.base import Provider, dialogue_of
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
 from streams.suppression_sync import job_of
-from streams.tables import ATTEMPTS, BREAKER_WINDOWS, MESSAGES, PROVIDER_IDS, SUPPRESSIONS, TABLES, TOKENS
+from streams.tables import (
+    ATTEMPTS,
+    BREAKER_WINDOWS,
+    MESSAGES,
+    PROVIDER_IDS,
+    SUPPRESSIONS,
+    TABLES,
+    TOKENS,
+    WATERMARKS,
+)
 from streams.topics import (
     AUDIT_LOG,
     BREAKERS,
@@ -146,6 +157,7 @@ class Parts:
         for tenant in self.tenants.fallback.values():
             self.dispatch.limits.tenant(tenant.tenant, tenant.rate)
         self.quotas = Quotas(lanes, self.exchange, self.dispatch.boarding, DispatchMetrics(metrics), now_ms)
+        self.gaps = Gaps(app, tables[WATERMARKS], topics, partitions, lanes, self.exchange, GapMetrics(metrics), now_ms)
         self.suppression_job = job_of(
             settings,
             app,
@@ -200,6 +212,8 @@ class Parts:
             self._running.push_async_callback(reader.stop)
         await asyncio.gather(*(reader.start() for reader in self.readers.values()))
         for name, adapter in self.adapters.items():
+            if (dialogue := dialogue_of(adapter)) is not None:
+                self._running.push_async_callback(dialogue.aclose)
             prepare = getattr(adapter, "prepare", None)
             if prepare is not None:
                 try:
@@ -213,20 +227,23 @@ class Parts:
         await self._running.aclose()
 
     async def run(self) -> None:
-        """Timers, until cancelled: breaker sums and due messages (dispatch), quotas, and forgetting old rows."""
+        """Timers, until cancelled: dispatch's own, quotas, gaps of webhooks, forgetting old rows."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.dispatch.run())
             tasks.create_task(self.quotas.run())
+            tasks.create_task(self.gaps.run())
             if self.suppression_job.providers:
                 tasks.create_task(self.suppression_job.run())
             tasks.create_task(self._sweep())
 
     async def partition_ready(self, partition: int) -> None:
         """The engine has restored the tables of a partition."""
+        self.gaps.partition_ready(partition)
         await self.dispatch.partition_ready(partition)
 
     async def partition_lost(self, partition: int) -> None:
         """The engine is giving a partition away."""
+        self.gaps.partition_lost(partition)
         await self.dispatch.partition_lost(partition)
         for agent in (self.track, self.normalise, self.lookups):
             agent.lost(partition)
@@ -280,11 +297,11 @@ class Parts:
         return message if isinstance(message, Message) else None
 
     async def _webhooks_are_read(self, provider_type: str) -> bool:
-        """Webhooks become receipts at once, or by way of lookups."""
+        """Webhooks become receipts at once, or by way of lookups. Of a type without webhooks any other may tell."""
         topics = topics_of(self._settings)
-        return await self.backlog.is_worked_off(topics.webhooks(provider_type)) and await self.backlog.is_worked_off(
-            topics.name(LOOKUPS)
-        )
+        types = (provider_type,) if provider_type in self.webhook_types else self.webhook_types
+        names = [*(topics.webhooks(type_) for type_ in types), topics.name(LOOKUPS)]
+        return all([await self.backlog.is_worked_off(name) for name in names])
 
     def _crash(self, error: BaseException) -> None:
         self._app.fail(f"dispatch raised {error!r}", error)

@@ -33,7 +33,7 @@ from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
 from streams.core.event import Reason
 from streams.core.ids import is_message_id, partition_of, partition_of_text
 from streams.core.receipt import Receipt
-from streams.providers.base import Reading, SharesProof, Sighting, Unreadable
+from streams.providers.base import Reading, ReportedByOthers, SharesProof, Sighting, Unreadable
 from streams.serde.configuration import encode_audit
 from streams.serde.internal import pack
 from streams.topics import AUDIT_LOG, DEAD_LETTERS, FILLED_BY, LOOKUPS, OWN_TYPES, RECEIPTS, WEBHOOKS, Topics
@@ -118,8 +118,11 @@ class NormaliseConfig:
             sorted(
                 other
                 for other, known in self.readers.items()
-                if known.type == reader.type
-                and (other == name or not name or not isinstance(reader, SharesProof) or reader.proves_alike(known))
+                if (isinstance(known, ReportedByOthers) and known.is_reported_by(reader.type, name))
+                or (
+                    known.type == reader.type
+                    and (other == name or not name or not isinstance(reader, SharesProof) or reader.proves_alike(known))
+                )
             )
         )
         return alike if len(alike) > 1 else ()

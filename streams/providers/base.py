@@ -192,6 +192,49 @@ class TellsQuota(Protocol):
         """The quotas, None if the answer has none."""
 
 
+# ---------------------------------------------------------------------------------------------- gaps
+
+
+@dataclass(frozen=True, slots=True)
+class ToldEvent:
+    """An event as its webhook would have brought it: ``payload`` reads the same and has the same sighting id."""
+
+    key: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPage:
+    """Events in the order of their time, all before ``until_ms`` told by now; ``next`` None is the end."""
+
+    events: tuple[ToldEvent, ...]
+    until_ms: int = 0
+    next: HttpRequest | None = None
+
+
+@runtime_checkable
+class TellsEvents(Protocol):
+    """A provider that can be asked for the events of a time span, so that lost webhooks can be made up for."""
+
+    @property
+    def events_source(self) -> str:
+        """What is read: two configured providers with the same source are asked once. Empty: not to be asked."""
+
+    @property
+    def events_settle_s(self) -> float:
+        """How old events are before all of them can be seen."""
+
+    @property
+    def events_pages_per_s(self) -> float:
+        """How fast pages may be asked for."""
+
+    def events_request(self, begin_ms: int, end_ms: int) -> HttpRequest:
+        """The first page of a time span."""
+
+    def read_events_page(self, answer: HttpResponse | NoResponse, now_ms: int) -> EventsPage | ListFailed:
+        """One page, or why there is none."""
+
+
 # ---------------------------------------------------------------------------------------------- suppression lists
 
 
@@ -437,6 +480,14 @@ class Provider(Protocol):
 
     def read_events(self, payload: bytes, received_ms: int) -> Reading | Unreadable:
         """Sort a stored payload into sightings."""
+
+
+@runtime_checkable
+class ReportedByOthers(Protocol):
+    """A provider without webhooks of its own, whose service may report by another configured provider's."""
+
+    def is_reported_by(self, type_: str, name: str) -> bool:
+        """Whether what the provider ``name`` of type ``type_`` reports may be about mail handed over here."""
 
 
 # ---------------------------------------------------------------------------------------------- dialogues

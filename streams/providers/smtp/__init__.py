@@ -42,6 +42,7 @@ MAX_RECIPIENTS = 10
 """Transactions of one call. Nobody can be asked about a doubtful one, so few are under way when a worker ends."""
 MAX_BYTES = 50_000_000
 
+_ENVELOPE_ID = re.compile(r"###envid=(\d{1,30})")
 _SES_ID = re.compile(r"^ok\s+([0-9A-Za-z-]{16,})$", re.IGNORECASE)
 
 
@@ -83,6 +84,12 @@ class Smtp:
     async def aclose(self) -> None:
         self.pool.close()
 
+    def is_reported_by(self, type_: str, name: str) -> bool:
+        """Whether webhooks of the provider ``name`` tell about mail that was handed over here."""
+        if self.config.reported_by:
+            return name == self.config.reported_by
+        return type_ == self.config.known_service.value
+
     def fits(self, batch: Batch) -> str:
         if len(batch.entries) > MAX_RECIPIENTS:
             return f"more than {MAX_RECIPIENTS} recipients"
@@ -120,9 +127,15 @@ def _ses_id(reply: Reply, envelope: Envelope) -> str:
     return found[1] if found else envelope.message_id
 
 
+def _directmail_id(reply: Reply, envelope: Envelope) -> str:
+    found = _ENVELOPE_ID.search(reply.text)
+    return found[1] if found else envelope.message_id
+
+
 _NAMED: dict[Service, Named] = {
     Service.AUTO: own_message_id,
     Service.PLAIN: own_message_id,
     Service.MAILGUN: own_message_id,
     Service.SES: _ses_id,
+    Service.DIRECTMAIL: _directmail_id,
 }

@@ -13,6 +13,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:_-]{0,252}[A-Za-z0-9])?|\[[0-9A-F
 _CONFIGURATION_SET = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _SAMPLE_ID = f"{'a' * 20}-{'a' * 20}"
 _MAILGUN = re.compile(r"smtp(\.eu)?\.mailgun\.org")
+_DIRECTMAIL = re.compile(r"smtpdm[a-z0-9-]*\.(aliyun|aliyuncs)\.com")
 _SES = re.compile(r"email-smtp(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?")
 
 
@@ -32,6 +33,7 @@ class Service(StrEnum):
     PLAIN = "plain"
     MAILGUN = "mailgun"
     SES = "ses"
+    DIRECTMAIL = "directmail"
 
 
 def _doc(text: str) -> dict[str, str]:
@@ -59,7 +61,16 @@ class Config:
     helo: str = field(default="", metadata=_doc("How we call ourselves in EHLO; empty for this host's name."))
     service: Service = field(
         default=Service.AUTO,
-        metadata=_doc("Whose headers and answers to use; `auto` knows Mailgun's and SES's servers by their names."),
+        metadata=_doc(
+            "Whose headers and answers to use; `auto` knows the servers of Mailgun, SES and DirectMail by name."
+        ),
+    )
+    reported_by: str = field(
+        default="",
+        metadata=_doc(
+            "The `[providers.NAME]` whose webhooks tell about mail handed over here, being the same account; empty: "
+            "every one of the service's type."
+        ),
     )
     configuration_set: str = field(default="", metadata=_doc("SES only: the configuration set of every message."))
     return_path: str = field(
@@ -67,7 +78,7 @@ class Config:
         metadata=_doc(
             "Where bounces come back: a domain (`bounces.example.com`) or a mailbox with sub-addressing "
             "(`back@example.com`); each attempt gets an address of its own there. Empty: the sender's address. "
-            "Mailgun and SES use their own."
+            "The services use their own."
         ),
     )
     return_path_key: str = field(
@@ -125,6 +136,8 @@ class Config:
         host = self.host.lower()
         if _MAILGUN.fullmatch(host):
             return Service.MAILGUN
+        if _DIRECTMAIL.fullmatch(host):
+            return Service.DIRECTMAIL
         return Service.SES if _SES.fullmatch(host) else Service.PLAIN
 
     @property

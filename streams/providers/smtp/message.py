@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A finished message is sent as it is, so that signed mail stays signed. Only Mailgun's and SES's own headers are put
-   in front of it: they take them out or need them to bring events home.
+1. A finished message is sent as it is, so that signed mail stays signed. Only the headers that a service itself obeys
+   are put in front of it: without them its events would not find home.
 2. Our id travels in the Message-ID and, where we own the envelope sender, in the return path (VERP). A resend has
    another Message-ID than the first attempt, because a bounce may bring back nothing else.
 3. What SMTP cannot carry (a line of 999 octets) is refused, not rewritten: no server treats it the same.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 from streams.content.mime import ascii_address, ascii_mailbox, build_mime, message_id_for, one_line
 from streams.core.event import Reason, ReasonKind
@@ -20,7 +21,7 @@ from streams.core.message import Mailbox
 from streams.core.outcome import Rejected
 from streams.core.verp import message_id_header, return_path
 from streams.providers._smtp.envelope import MAX_LINE, Envelope, long_line
-from streams.providers.base import Batch, Entry
+from streams.providers.base import Batch, Entry, fill
 from streams.providers.smtp.config import Config, Service
 
 _MAX_TAGS = 3
@@ -33,6 +34,9 @@ _TAG_MARK = re.compile(r"[^A-Za-z0-9_-]")
 def envelope_of(config: Config, batch: Batch, entry: Entry, now_ms: int) -> Envelope | Rejected:
     """The transaction for ``entry``, or why there can be none."""
     service = config.known_service
+    if batch.personal_headers:
+        own = tuple((name, fill(value, entry.variables)) for name, value in batch.personal_headers)
+        batch = replace(batch, headers=(*batch.headers, *own), personal_headers=())
     identifier = _identifier(config, batch.sender, entry)
     content = build_mime(batch, entry, identifier, now_ms)
     if batch.mime:
@@ -86,6 +90,8 @@ def _orders(config: Config, service: Service, batch: Batch, entry: Entry) -> byt
         pairs = [f"message_id={entry.message_id}", f"attempt={entry.attempt}"]
         pairs += [f"tag{number}={_TAG_MARK.sub('_', tag)[:256]}" for number, tag in enumerate(batch.tags[:5]) if tag]
         lines.append(_folded("X-SES-MESSAGE-TAGS", ", ".join(pairs)))
+    elif service is Service.DIRECTMAIL:
+        lines.append(f"X-Notify-Message-ID: {entry.message_id}.{entry.attempt}")
     return "".join(f"{line}\r\n" for line in lines).encode("ascii", "replace")
 
 
