@@ -32,6 +32,7 @@ SUPPRESSIONS = "suppressions"
 TOKENS = "tokens"
 PROVIDER_IDS = "provider_ids"
 BREAKER_WINDOWS = "breaker_windows"
+WATERMARKS = "watermarks"
 
 TABLES: tuple[TableSpec, ...] = (
     TableSpec(ATTEMPTS, "dispatch", "message_id", "core.ledger.AttemptRow", (OUTBOUND, OUTBOUND_BULK)),
@@ -52,5 +53,8 @@ TABLES: tuple[TableSpec, ...] = (
         (LOOKUPS,),
     ),
     TableSpec(BREAKER_WINDOWS, "breakers", "provider name", "core.breaker.BreakerWindow", (PROVIDER_OUTCOMES,)),
+    TableSpec(
+        WATERMARKS, "gaps", "source of events", "up to when it was read: epoch ms (agents.gaps)", (PROVIDER_OUTCOMES,)
+    ),
 )
 """All of them; see the rules above."""

@@ -12,6 +12,7 @@ from streams.metrics.families import Count, Distribution, Family, Level
 from streams.metrics.observers import BreakersMetrics, DispatchMetrics, EngineMetrics, watch_event_loop
 from streams.metrics.registry import Metrics, exposition
 from streams.metrics.summaries import (
+    GapMetrics,
     IntakeMetrics,
     LookupsMetrics,
     NormaliseMetrics,
@@ -29,6 +30,7 @@ __all__ = [
     "Distribution",
     "EngineMetrics",
     "Family",
+    "GapMetrics",
     "IntakeMetrics",
     "Kind",
     "Label",

@@ -4,6 +4,7 @@ config      the keys of ``[providers.NAME]``
 request     a batch becomes one POST
 response    the answer becomes one outcome per recipient
 search      did it take an attempt?
+gaps        its events of a time span, in case webhooks were lost
 lists       its own suppression lists, both ways
 hosts       who may be given the API key
 webhook     is it from Mailgun?
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from streams.core.outcome import BatchOutcome
 from streams.providers.base import (
     Batch,
+    EventsPage,
     Exchange,
     Finding,
     HttpRequest,
@@ -34,7 +36,7 @@ from streams.providers.base import (
     Unreadable,
     Verdict,
 )
-from streams.providers.mailgun import events, lists, request, response, search, webhook
+from streams.providers.mailgun import events, gaps, lists, request, response, search, webhook
 from streams.providers.mailgun.config import Config
 
 __all__ = ["Config", "Mailgun", "create"]
@@ -54,6 +56,9 @@ class Mailgun:
         self.config = config
         self.limits = Limits(MAX_RECIPIENTS, MAX_BYTES)
         self.visibility_delay_s = config.visibility_delay_s
+        self.events_source = gaps.source(config) if config.fill_gaps else ""
+        self.events_settle_s = config.visibility_delay_s
+        self.events_pages_per_s = config.gap_pages_per_s
         self.reads_lists = tuple(ListName)
         self.writes_lists = tuple(name for name in ListName if _may_push(name, config))
         self._sending = _basic(config.api_key)
@@ -75,13 +80,25 @@ class Mailgun:
         return webhook.verify(inbound.body, self.config.signing_keys, self.config.max_webhook_age_s, now_ms)
 
     def proves_alike(self, other: object) -> bool:
-        return isinstance(other, Mailgun) and not set(self.config.signing_keys).isdisjoint(other.config.signing_keys)
+        """The same signing key (an account has one), or the same domain."""
+        return isinstance(other, Mailgun) and (
+            gaps.source(self.config) == gaps.source(other.config)
+            or not set(self.config.signing_keys).isdisjoint(other.config.signing_keys)
+        )
 
     def learn_certificate(self, url: str, answer: HttpResponse | NoResponse, now_ms: int) -> None:
         """Mailgun signs with a shared key: there is nothing to learn."""
 
     def read_events(self, payload: bytes, received_ms: int) -> Reading | Unreadable:
         return events.read_events(payload, received_ms)
+
+    # -- gaps (see TellsEvents)
+
+    def events_request(self, begin_ms: int, end_ms: int) -> HttpRequest:
+        return gaps.events_request(self.config, self._reading, begin_ms, end_ms)
+
+    def read_events_page(self, answer: HttpResponse | NoResponse, now_ms: int) -> EventsPage | ListFailed:
+        return gaps.read_page(self.config, self._reading, answer, now_ms)
 
     # -- suppression lists (see SyncsSuppressions)
 

@@ -10,6 +10,8 @@ from streams.providers.mailgun.hosts import REGIONS
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 MAX_WEBHOOK_AGE_S = 90_000
 """Below the life of a remembered token (``agents.normalise``): an older one could be used again with another event."""
+EVENTS = ("delivered", "failed", "rejected", "complained", "unsubscribed", "opened", "clicked")
+"""What is read to fill gaps: all that may be lost; ``accepted`` is known from the answer."""
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 
@@ -51,6 +53,20 @@ class Config:
     track_clicks: bool | None = field(default=None, metadata=_doc("Likewise for clicks."))
     require_tls: bool = field(default=False, metadata=_doc("Deliver over TLS or not at all."))
     test_mode: bool = field(default=False, metadata=_doc("Mailgun accepts (and bills) messages without sending them."))
+    fill_gaps: bool = field(
+        default=True,
+        metadata=_doc(
+            "Read Mailgun's events once they are `visibility_delay_s` old, in case webhooks were lost; repeats are "
+            "known by their ids. Needs a key that may read events."
+        ),
+    )
+    gap_events: tuple[str, ...] = field(
+        default=EVENTS,
+        metadata=_doc("Which events are read for that; fewer are cheaper."),
+    )
+    gap_pages_per_s: float = field(
+        default=2.0, metadata=_doc("How fast pages of up to 300 events are read for that, at most.")
+    )
     push_unsubscribes: bool = field(
         default=False,
         metadata=_doc(
@@ -67,6 +83,10 @@ class Config:
             raise ValueError(f"region must be {' or '.join(REGIONS)}, not {self.region!r}")
         if not self.base_url:
             object.__setattr__(self, "base_url", REGIONS[self.region])
+        if not self.gap_events or not set(self.gap_events) <= {*EVENTS, "accepted"}:
+            raise ValueError(f"gap_events must be some of {', '.join(EVENTS)}, accepted")
+        if not 0 < self.gap_pages_per_s <= 50:
+            raise ValueError("gap_pages_per_s must be above 0 and at most 50")
         if not _BASE_URL.fullmatch(self.base_url):
             raise ValueError(f"base_url must be a scheme and a host without a path, not {self.base_url!r}")
         if not 0 < self.max_webhook_age_s <= MAX_WEBHOOK_AGE_S:
