@@ -150,6 +150,7 @@ def dispatch_config(settings: Settings, adapters: Mapping[str, Provider], worker
         warm_ups={name: plan for name in enabled if (plan := warm_up(settings.providers[name])) is not None},
         recipient_limit=_recipient_limit(settings),
         tenant_rate=settings.limits.tenant_rate,
+        lends=chosen.lend_rates,
         rules=tuple(_rule(rule) for rule in settings.routing.rules),
         default_route=settings.routing.default or enabled,
         policies={name: retry_policy(entry) for name, entry in settings.retry.items()},

@@ -47,6 +47,7 @@ LOOKUPS = "lookups"
 PROVIDER_OUTCOMES = "provider-outcomes"
 BREAKERS = "breakers"
 CONTROLS = "controls"
+QUOTAS = "quotas"
 SUPPRESSION_RULES = "suppression-rules"
 
 WEBHOOK_TYPES = ("mailgun", "ses", "directmail", "bounces", "tracking")
@@ -104,6 +105,7 @@ class Topics:
             (TENANTS, _COMPACT),
             (BREAKERS, _COMPACT),
             (CONTROLS, _COMPACT),
+            (QUOTAS, _kept(1 / 24)),
             (SUPPRESSION_RULES, _COMPACT),
         ]
         return tuple(TopicSpec(self.name(n), True, c) for n, c in keyed) + tuple(

@@ -30,6 +30,7 @@ from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Gate, Slot
 from streams.agents.dispatch.holds import Holds
 from streams.agents.dispatch.lanes import Lanes
+from streams.agents.dispatch.lending import EVERY_S, Lending
 from streams.agents.dispatch.limits import Limits
 from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.dispatch.orders import Orders
@@ -45,7 +46,7 @@ from streams.core.ledger import AttemptRow, LedgerState, is_foreign
 from streams.core.message import Message, RecordRef, Stream
 from streams.providers.base import Exchange, Provider
 from streams.serde.internal import Malformed, pack, unpack
-from streams.topics import PROVIDER_OUTCOMES
+from streams.topics import PROVIDER_OUTCOMES, QUOTAS
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Dispatch:
         self.limits = Limits(config.recipient_limit, config.tenant_rate)
         self._accounts = accounts
         self.lanes = Lanes(self, providers, accounts)
+        self.lending = Lending(config.worker, self.lanes, clock, self._say)
         self.boarding = Boarding(self)
         self._admission = Admission(self)
         self._calls = Calls(
@@ -275,7 +277,7 @@ class Dispatch:
         """The table is recovered: rebuild due times, and mark what an older owner left unfinished."""
         now_ms = self.clock()
         self._open_partitions.add(partition)
-        self.boarding.reshare(len(self._open_partitions) / self.config.partitions)
+        self._reshare()
         owner = self._owner()
         recent_ms = max(_DAY_MS, self.config.recipient_limit.window_ms if self.config.recipient_limit else 0)
         unfinished = []
@@ -295,6 +297,10 @@ class Dispatch:
         if unfinished:
             log.warning("partition %d: %d sends of an older owner are uncertain", partition, len(unfinished))
         self.waker.nudge()
+
+    def _reshare(self) -> None:
+        self.boarding.reshare(len(self._open_partitions) / self.config.partitions)
+        self.lending.regroup(self.app.generation())
 
     def _recall(self, partition: int, message_id: str, row: AttemptRow, now_ms: int) -> None:
         """Limits count what was sent before this worker came."""
@@ -320,7 +326,7 @@ class Dispatch:
                 del self.busy[message_id]
         self._landed.set()
         self.book.lost(partition)
-        self.boarding.reshare(len(self._open_partitions) / self.config.partitions)
+        self._reshare()
 
     # ------------------------------------------------------------------ the clockwork
 
@@ -332,6 +338,9 @@ class Dispatch:
             self.app.emit(topic, partition, outcome.provider.encode(), pack(outcome))
         self.observer.scheduled(len(self.schedule), self.schedule.next_due_ms())
 
+    def _say(self, offer: bytes) -> None:
+        self.app.emit(self.config.topics.name(QUOTAS), 0, self.config.worker.encode(), offer)
+
     async def sweep(self, partition: int, now_ms: int) -> None:
         """Forget old rows of a partition that is ours; bounded, so call it again."""
         self.book.sweep(partition, now_ms)
@@ -341,10 +350,14 @@ class Dispatch:
         """Report and park until cancelled, beside the waker."""
         self.tasks.spawn(self.waker.run())
         self.tasks.spawn(self.lanes.run())
+        looked_ms = self.clock()
         while True:
             await asyncio.sleep(self.config.sum_interval_s)
             self.report()
             self.boarding.park_paused()
+            if self.config.lends and self.clock() - looked_ms >= 1000 * EVERY_S:
+                looked_ms = self.clock()
+                self.lending.look(len(self._open_partitions) / self.config.partitions, self.app.generation())
 
     def wake_in(self, seconds: float, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(seconds, callback)

@@ -40,6 +40,8 @@ class DispatchConfig:
     warm_ups: Mapping[str, WarmUp] = field(default_factory=dict)
     """By provider; only those under a plan."""
     recipient_limit: RecipientLimit | None = None
+    lends: bool = True
+    """Whether idle shares of rates are lent between workers."""
     tenant_rate: float = 0.0
     """Messages per second of each tenant, 0 without limit."""
     rules: tuple[RouteRule, ...] = ()

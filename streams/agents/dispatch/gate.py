@@ -98,6 +98,11 @@ class Gate:
             self._lent = fraction
             self.reshare(self._share)
 
+    @property
+    def share(self) -> float:
+        """The part of the fleet's rate that this worker may use now."""
+        return max(self._share + self._lent, _LEAST_SHARE) if self._share else 0.0
+
     def configure(self, config: LaneConfig) -> None:
         """Other limits for the same account."""
         self.config = config

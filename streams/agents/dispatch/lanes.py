@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,8 @@ class Lanes:
         self._retired: list[Gate] = []
         self._sent_today: dict[str, Counter[int]] = {}
         self._day = 0
+        self.net: Callable[[str], float] = lambda lane: 0.0
+        """What is borrowed less what is lent of a lane."""
         self._capped = False
         self.gates: dict[str, Gate] = {}
         self.active = source is not None and source.any_configured()
@@ -106,6 +108,7 @@ class Lanes:
             gate = self.gates[account.lane] = self._gate(account, None)
             gate.ready = False
             gate.reshare(self._share)
+            gate.lend(self.net(gate.lane))
             self._open(gate, account, fresh=True)
         elif self._accounts[account.lane].settings != account.settings:
             self._accounts[account.lane] = account
