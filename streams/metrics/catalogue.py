@@ -99,6 +99,12 @@ PROVIDER_BATCH_SIZE = _histogram(
 )
 INFLIGHT_SENDS = _gauge("inflight_sends", "Messages in calls that have not answered yet.", PROVIDER)
 QUOTA_REMAINING = _gauge("provider_quota_remaining", "Messages the provider still takes in its period.", PROVIDER)
+ACCOUNT_STANDING = _gauge(
+    "provider_account_standing",
+    "1 for what the provider says of our account, 0 for the rest.",
+    PROVIDER,
+    Label("standing", ("healthy", "probation", "paused", "shutdown", "unknown")),
+)
 QUOTA_LIMIT = _gauge("provider_quota_limit", "Messages the provider takes in its period.", PROVIDER)
 BREAKER_STATE = _gauge("breaker_state", "1 for the state the breaker is in, else 0.", PROVIDER, Label("state", STATE))
 BREAKER_TRANSITIONS = _counter("breaker_transitions", "Changes of the breaker's state.", PROVIDER, Label("to", STATE))
@@ -244,6 +250,7 @@ CATALOGUE: tuple[Series, ...] = (
     INFLIGHT_SENDS,
     QUOTA_REMAINING,
     QUOTA_LIMIT,
+    ACCOUNT_STANDING,
     BREAKER_STATE,
     BREAKER_TRANSITIONS,
     FAILOVERS,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from streams.metrics import catalogue
 from streams.metrics.registry import Metrics
 
 
@@ -83,6 +84,10 @@ class DispatchMetrics:
     def quota(self, provider: str, limit: float, remaining: float) -> None:
         self._metrics.quota_limit.at(provider).set(limit)
         self._metrics.quota_remaining.at(provider).set(remaining)
+
+    def standing(self, provider: str, standing: str) -> None:
+        for other in catalogue.ACCOUNT_STANDING.labels[1].values:
+            self._metrics.account_standing.at(provider, other).set(1 if other == standing else 0)
 
     def dead_letter(self, topic: str, reason: str) -> None:
         self._metrics.dead_letters.at(topic, reason).inc()

@@ -40,6 +40,7 @@ class Metrics(Collector):
         self.inflight_sends = self._gauge(catalogue.INFLIGHT_SENDS)
         self.quota_remaining = self._gauge(catalogue.QUOTA_REMAINING)
         self.quota_limit = self._gauge(catalogue.QUOTA_LIMIT)
+        self.account_standing = self._gauge(catalogue.ACCOUNT_STANDING)
         self.breaker_states = self._gauge(catalogue.BREAKER_STATE)
         self.breaker_transitions = self._counter(catalogue.BREAKER_TRANSITIONS)
         self.failovers = self._counter(catalogue.FAILOVERS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.agents.quotas import Quotas
+from streams.core.event import Reason, ReasonKind
 from streams.metrics import DispatchMetrics, Metrics
 from streams.providers._http import HttpExchange
 from streams.providers.base import HttpRequest, HttpResponse, NoResponse
@@ -23,12 +24,14 @@ class Lanes:
     def __init__(self) -> None:
         self.rates: dict[str, float] = {}
         self.pauses: dict[str, float] = {}
+        self.reasons: dict[str, Reason | None] = {}
 
     def limit_rate(self, provider: str, rate: float) -> None:
         self.rates[provider] = rate
 
-    def pause(self, provider: str, seconds: float) -> None:
+    def pause(self, provider: str, seconds: float, reason: Reason | None = None) -> None:
         self.pauses[provider] = seconds
+        self.reasons[provider] = reason
 
 
 def ses(endpoint: str) -> object:
@@ -60,15 +63,103 @@ async def test_a_quota_that_cannot_be_read_changes_nothing(answer: HttpResponse 
     assert lanes.rates == {}
 
 
-async def test_an_account_that_may_not_send_is_paused() -> None:
-    told = {"SendQuota": {"MaxSendRate": 1, "Max24HourSend": 10, "SentLast24Hours": 0}, "SendingEnabled": False}
+class Account:
+    """GetAccount as a test wants it; `asked` is a Quotas that has asked once."""
 
-    async def exchange(request: HttpRequest, deadline_s: float) -> HttpResponse:
-        return HttpResponse(200, {}, json.dumps(told).encode())
+    def __init__(self, name: str = "ses", **told: object) -> None:
+        self.told = told
+        self.lanes, self.metrics = Lanes(), Metrics()
+        self.quotas = Quotas(
+            {name: ses("http://127.0.0.1:1")},  # type: ignore[dict-item]
+            self._exchange,
+            self.lanes,
+            DispatchMetrics(self.metrics),
+            lambda: 0,
+        )
 
-    lanes = Lanes()
-    await Quotas({"ses": ses("http://127.0.0.1:1")}, exchange, lanes, DispatchMetrics(Metrics()), lambda: 0).ask()  # type: ignore[dict-item]
-    assert lanes.pauses["ses"] > 60
+    async def _exchange(self, request: HttpRequest, deadline_s: float) -> HttpResponse:
+        quota = {"MaxSendRate": 1, "Max24HourSend": 10, "SentLast24Hours": self.told.get("sent", 0)}
+        return HttpResponse(200, {}, json.dumps({"SendQuota": quota, **self.told}).encode())
+
+    def standing(self) -> list[str]:
+        return [labels[1] for labels, level in self.metrics.account_standing.items() if level.value]
+
+
+@pytest.mark.parametrize(
+    ("told", "standing"),
+    [
+        ({"SendingEnabled": False}, "paused"),
+        ({"SendingEnabled": False, "EnforcementStatus": "PROBATION"}, "paused"),
+        ({"SendingEnabled": False, "EnforcementStatus": "SHUTDOWN"}, "shutdown"),
+        ({"SendingEnabled": True, "EnforcementStatus": "SHUTDOWN"}, "shutdown"),
+    ],
+)
+async def test_an_account_that_may_not_send_is_paused_and_what_waits_knows_why(
+    told: dict[str, object], standing: str
+) -> None:
+    account = Account(**told)
+    await account.quotas.ask()
+    assert account.lanes.pauses["ses"] > 60
+    reason = account.lanes.reasons["ses"]
+    assert reason is not None
+    assert reason.kind is ReasonKind.ACCOUNT
+    assert "switched off" in reason.detail
+    assert account.standing() == [standing]
+
+
+@pytest.mark.parametrize("word", ["HEALTHY", "PROBATION", "SOMETHING_NEW"])
+async def test_an_account_under_review_still_sends_and_is_shown(word: str) -> None:
+    account = Account(SendingEnabled=True, EnforcementStatus=word)
+    await account.quotas.ask()
+    assert account.lanes.pauses == {}
+    assert account.standing() == [{"HEALTHY": "healthy", "PROBATION": "probation"}.get(word, "unknown")]
+
+
+async def test_a_change_of_standing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    account = Account(EnforcementStatus="PROBATION")
+    for word in ("PROBATION", "PROBATION", "HEALTHY", "HEALTHY"):
+        account.told["EnforcementStatus"] = word
+        await account.quotas.ask()
+    assert [record.message for record in caplog.records] == [
+        "ses: the account is on probation: look at its bounces and complaints",
+        "ses: the account is in good standing again",
+    ]
+
+
+async def test_a_day_that_is_used_up_pauses_the_lane_until_there_is_room() -> None:
+    account = Account(sent=10)
+    await account.quotas.ask()
+    assert account.lanes.pauses["ses"] > 60
+    assert account.lanes.reasons["ses"] is None
+    assert account.metrics.quota_remaining.at("ses").value == 0
+    account.lanes.pauses.clear()
+    account.told["sent"] = 4
+    await account.quotas.ask()
+    assert account.lanes.pauses == {}
+    assert account.metrics.quota_remaining.at("ses").value == 6
+
+
+async def test_an_account_of_a_tenant_is_limited_and_paused_but_is_no_label() -> None:
+    account = Account("ses/@acme", SendingEnabled=False)
+    await account.quotas.ask()
+    assert account.lanes.rates == {"ses/@acme": 1.0}
+    assert "ses/@acme" in account.lanes.pauses
+    assert account.standing() == []
+
+
+async def test_messages_behind_an_account_that_is_switched_off_are_held_with_the_reason() -> None:
+    d: Desk = await desk()
+    why = Reason(ReasonKind.ACCOUNT, "SHUTDOWN", "", "sending is switched off for this account (SHUTDOWN)")
+    d.dispatch.boarding.pause("mailgun", 90, why)
+    message = d.message("u@example.net")
+    await d.give(message)
+    d.dispatch.boarding.park_paused()
+    await d.settled()
+    assert d.requests == []
+    row = d.row(message)
+    assert row is not None
+    assert row.reason == why
 
 
 async def test_the_accounts_own_rate_holds_even_where_none_is_configured() -> None:

@@ -222,10 +222,11 @@ class Boarding:
         if (gate := self._lanes.gates.get(provider)) is not None:
             gate.limit(rate)
 
-    def pause(self, provider: str, seconds: float) -> None:
+    def pause(self, provider: str, seconds: float, reason: Reason | None = None) -> None:
         """Send nothing through a provider for a while, as when its account says that sending is off."""
         if (gate := self._lanes.gates.get(provider)) is not None:
             gate.pause(self._desk.clock() + int(1000 * seconds))
+            gate.trouble = reason or gate.trouble
 
     def park_paused(self) -> None:
         """What waits behind a long pause goes to the ledger; called every ``sum_interval_s``."""

@@ -133,6 +133,13 @@ class Ses:
             return Confirm(judged.topic_arn, judged.token, judged.region, confirm)
         return Verified(key=judged.message_id)
 
+    def proves_alike(self, other: object) -> bool:
+        """One of its topics, or its queue, is the other's too."""
+        return isinstance(other, Ses) and (
+            not set(self.config.topic_arns).isdisjoint(other.config.topic_arns)
+            or bool(self.config.sqs_queue_url and self.config.sqs_queue_url == other.config.sqs_queue_url)
+        )
+
     def learn_certificate(self, url: str, answer: HttpResponse | NoResponse, now_ms: int) -> None:
         self._certificates.learn(url, answer, now_ms)
 
