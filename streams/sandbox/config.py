@@ -59,6 +59,8 @@ class MailgunConfig:
     signing_key: str = "signing-key-sandbox"
     domain: str = "mg.example.com"
     more_domains: tuple[str, ...] = ()
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    """Domains of other accounts, each with its own API key."""
     webhook_url: str | None = None
     webhook_events: frozenset[str] = MAILGUN_EVENTS
     webhook_format: WebhookFormat = WebhookFormat.JSON

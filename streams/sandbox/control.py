@@ -25,7 +25,8 @@ class Control:
     """Answers requests below /sandbox/."""
 
     def __init__(self, ledger: Ledger, faults: Faults, webhooks: Webhooks, sns: Sns, sqs: Sqs, mns: Mns,
-                 recent: Recent, refuse_connections: Callable[[float], None], started_ms: int) -> None:  # fmt: skip
+                 recent: Recent, set_account: Callable[[str, str], None],
+                 refuse_connections: Callable[[float], None], started_ms: int) -> None:  # fmt: skip
         self._ledger = ledger
         self._faults = faults
         self._webhooks = webhooks
@@ -33,6 +34,7 @@ class Control:
         self._sqs = sqs
         self._mns = mns
         self._recent = recent
+        self._set_mailgun_account = set_account
         self._refuse_connections = refuse_connections
         self._started_ms = started_ms
 
@@ -49,6 +51,8 @@ class Control:
                 return _json({"error": "not known (any more)"}, 404) if copy is None else _json(copy)
             case method, ["faults", *rest] if len(rest) <= 1:
                 return self._handle_faults(method, rest[0] if rest else None, body)
+            case "PUT", ["mailgun", "accounts", domain]:
+                return self._set_account(domain, body)
             case "POST", ["sns", "subscribe"]:
                 return self._subscribe(body)
             case "GET", ["sns"]:
@@ -121,6 +125,14 @@ class Control:
         if fault.kind is Kind.CONNECT_REFUSED and fault.seconds is not None:
             self._refuse_connections(fault.seconds)
         return _json(msgspec.to_builtins(fault), 201)
+
+    def _set_account(self, domain: str, body: bytes) -> web.Response:
+        """Another Mailgun account: its domain, and the API key that is good for it from now on."""
+        try:
+            self._set_mailgun_account(domain, str(msgspec.json.decode(body)["api_key"]))
+        except (ValueError, KeyError, TypeError) as error:
+            return _json({"error": f"api_key: {error}"}, 400)
+        return _json({"domain": domain}, 200)
 
     def _subscribe(self, body: bytes) -> web.Response:
         try:

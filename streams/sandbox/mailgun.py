@@ -99,11 +99,17 @@ class Mailgun:
         self._unit_ms = unit_ms
         self._now_ms = now_ms
         self._domains = (config.domain, *config.more_domains)
-        self._authorization = "Basic " + b64encode(f"api:{config.api_key}".encode()).decode()
+        self._keys = {domain: _basic(config.api_key) for domain in self._domains}
+        for domain, key in config.accounts.items():
+            self.set_account(domain, key)
         self._sending = MailgunSending(config, draw, lists, identity_variable)
         self._list_api = MailgunLists(lists, ledger, now_ms)
         self._reader = EventsReader(ledger, unit_ms, int(config.events_delay_s * 1000))
         self.reporter = MailgunReporter(config, seed, now_ms)
+
+    def set_account(self, domain: str, api_key: str) -> None:
+        """A domain of another account, and from now on the key that is good for it."""
+        self._keys[domain] = _basic(api_key)
 
     def account_and_operation(self, request: web.BaseRequest) -> tuple[str, bool]:
         """(domain, whether the call sends mail), for faults."""
@@ -119,13 +125,14 @@ class Mailgun:
         account_wide = len(parts) == 2 and parts[0] in ("v3", "v4") and parts[1] == "domains"
         if not known and not account_wide:
             return magnificent()
-        if request.headers.get("Authorization") != self._authorization:
+        given = request.headers.get("Authorization")
+        domain = self._domains[0] if account_wide else unquote(parts[1]).lower()
+        if domain not in self._keys and given in self._keys.values():
+            return answer(404, {"message": f"Domain not found: {domain}"})
+        if given is None or given != self._keys.get(domain):
             return web.Response(status=401, text="Forbidden")
         if account_wide:
             return self._list_domains()
-        domain = unquote(parts[1]).lower()
-        if domain not in self._domains:
-            return answer(404, {"message": f"Domain not found: {domain}"})
         match parts[2], parts[3:]:
             case ("messages" | "messages.mime") as name, []:
                 if request.method != "POST":
@@ -231,3 +238,7 @@ def _default_fault(status: int, domain: str, retry_after_s: float | None, now_ms
         return answer(status, {"message": texts[status]})
     page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
     return web.Response(status=status, text=page, content_type="text/html")
+
+
+def _basic(key: str) -> str:
+    return "Basic " + b64encode(f"api:{key}".encode()).decode()

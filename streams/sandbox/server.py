@@ -91,6 +91,7 @@ class Sandbox:
             self.sqs,
             self.mns,
             recent,
+            self.mailgun.set_account,
             self.refuse_connections,
             now_ms(),
         )
