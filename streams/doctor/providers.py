@@ -13,7 +13,9 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from email.utils import parsedate_to_datetime
 
+from streams.core.message import Stream
 from streams.doctor.finding import Finding, bad, good
+from streams.doctor.queues import check_sqs
 from streams.providers.base import Exchange, HttpRequest, HttpResponse, NoResponse, Provider
 from streams.providers.mailgun import Mailgun
 from streams.providers.ses import Ses
@@ -79,7 +81,9 @@ async def _ses(name: str, adapter: Ses, exchange: Exchange, now_ms: int) -> Asyn
         for finding in (*_ses_account(name, adapter, answer), *_clock(name, answer, now_ms)):
             yield finding
     yield _topic_arns(name, adapter)
-    if not adapter.config.configuration_set:
+    async for finding in check_sqs(name, adapter):
+        yield finding
+    if not adapter.config.configuration_set and len(adapter.config.configuration_sets) < len(Stream):
         advice = f"set [providers.{name}] configuration_set to one with an SNS event destination"
         yield bad(f"{name} events", "without a configuration set SES publishes no events", advice)
 
@@ -117,6 +121,8 @@ def _ses_account(name: str, adapter: Ses, answer: HttpResponse | NoResponse) -> 
 def _topic_arns(name: str, adapter: Ses) -> Finding:
     check, arns = f"{name} topics", adapter.config.topic_arns
     malformed = [arn for arn in arns if not _TOPIC_ARN.fullmatch(arn)]
+    if not arns and adapter.config.sqs_queue_url:
+        return good(check, "none: only raw delivery and EventBridge are taken from the queue")
     if not arns:
         advice = f'set [providers.{name}] topic_arns = ["arn:aws:sns:REGION:ACCOUNT:TOPIC"]'
         return bad(check, "no SNS topic is allowed: every webhook will be refused", advice)

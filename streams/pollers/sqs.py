@@ -31,6 +31,9 @@ from streams.topics import Topics
 MOST_AT_ONCE = 10
 """Messages per receive and entries per batch."""
 
+OFTEN_ENOUGH = 5
+"""A redrive policy should let a message be received so often at least."""
+
 _CONNECT_S = 5
 _SPARE_S = 10
 _ASKED = ("ApproximateReceiveCount", "SentTimestamp")

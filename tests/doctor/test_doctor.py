@@ -83,6 +83,7 @@ def providers(url: str, mailgun: Mapping[str, Any] | None = None, ses: Mapping[s
         "secret_access_key": "env:SECRET",
         "topic_arns": [ARN],
         "endpoint_url": url,
+        "sqs_endpoint_url": url,
     }
     return {
         "mailgun": ProviderSettings("mailgun", "mailgun", options={**of_mailgun, **(mailgun or {})}),
@@ -224,6 +225,15 @@ async def test_what_mailgun_would_refuse_is_found(
         pytest.param({"topic_arns": []}, "ses topics", "no SNS topic is allowed", id="no topic"),
         pytest.param({"topic_arns": ["ses-events"]}, "ses topics", "not an SNS topic ARN: ses-events", id="bad topic"),
         pytest.param({"configuration_set": ""}, "ses events", "publishes no events", id="no configuration set"),
+        pytest.param(
+            {"configuration_set": "", "configuration_sets": {"bulk": "news"}},
+            "ses events",
+            "publishes no events",
+            id="one stream without a configuration set",
+        ),
+        pytest.param(
+            {"sqs_queue_url": "http://127.0.0.1:1/111122223333/none"}, "ses queue", "NonExistentQueue", id="no queue"
+        ),
     ],
 )
 async def test_what_ses_would_refuse_is_found(
