@@ -82,6 +82,7 @@ class MailboxSource:
         self._thread = ThreadPoolExecutor(1, f"imap-{box.name}")
         self._connection: _Connection | None = None
         self._left = -1
+        self._closed = False
         self._times: dict[Place, int] = {}
 
     async def receive(self) -> Sequence[Item]:
@@ -117,6 +118,9 @@ class MailboxSource:
 
     async def aclose(self) -> None:
         """Log out, if the server still listens."""
+        if self._closed:
+            return
+        self._closed = True
         loop = asyncio.get_running_loop()
         with suppress(TimeoutError):
             await asyncio.wait_for(loop.run_in_executor(self._thread, self._drop), _CLOSE_S)

@@ -1,0 +1,182 @@
+"""A real IMAP server: Dovecot as a child of the tests, with TLS, random ports and mailboxes that only one test knows."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from imapclient import IMAPClient
+
+PASSWORD = "a-password-of-tests"
+_START_S = 15.0
+_STOP_S = 10.0
+
+
+@dataclass(frozen=True)
+class Dovecot:
+    """Where it listens. Any user name may log in with ``PASSWORD``."""
+
+    imaps_port: int
+    imap_port: int
+    ca_file: str
+
+    def client(self, user: str) -> IMAPClient:
+        """A second client beside the one that is tested."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        client = IMAPClient("localhost", self.imaps_port, ssl=True, ssl_context=context, timeout=10)
+        client.login(user, PASSWORD)
+        return client
+
+
+def executable() -> str | None:
+    """Dovecot's, if it is installed with IMAP."""
+    found = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    there = any(Path(place, "imap-login").exists() for place in ("/usr/lib/dovecot", "/usr/libexec/dovecot"))
+    return found if there else None
+
+
+def new_user() -> str:
+    return f"user-{uuid4().hex[:10]}"
+
+
+@contextmanager
+def running(program: str) -> Iterator[Dovecot]:
+    """Started and stopped."""
+    place = Path(tempfile.mkdtemp(prefix="imap-"))
+    try:
+        place.chmod(0o755)  # its processes give up root's rights
+        child, server = _start(program, place)
+        try:
+            yield server
+        finally:
+            child.terminate()
+            try:
+                child.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _start(program: str, place: Path) -> tuple[subprocess.Popen[bytes], Dovecot]:
+    certificate, key = _certificate(place)
+    imaps, imap = _free_port(), _free_port()
+    config = place / "dovecot.conf"
+    config.write_text(_config(place, certificate, key, imaps, imap))
+    with (place / "said").open("wb") as said:
+        child = subprocess.Popen([program, "-F", "-c", str(config)], stdout=said, stderr=said)
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", imaps), 1).close()
+            return child, Dovecot(imaps, imap, str(certificate))
+        except OSError:
+            if child.poll() is not None or time.monotonic() > deadline:
+                child.kill()
+                child.wait()
+                told = "".join(file.read_text() for file in (place / "said", place / "log") if file.exists())
+                raise RuntimeError(f"Dovecot does not start: {told}") from None
+            time.sleep(0.05)
+
+
+def _config(place: Path, certificate: Path, key: Path, imaps: int, imap: int) -> str:
+    me = pwd.getpwuid(os.getuid())
+    mail = place / "mail"
+    mail.mkdir()
+    owner, users = me, ""
+    if me.pw_uid == 0:  # root may not own mailboxes; the package has made users for the rest
+        owner = pwd.getpwnam("nobody")
+        os.chown(mail, owner.pw_uid, owner.pw_gid)
+    else:
+        group = grp.getgrgid(me.pw_gid).gr_name
+        users = (
+            f"default_internal_user = {me.pw_name}\ndefault_login_user = {me.pw_name}\n"
+            f"default_internal_group = {group}\n"
+        )
+    return f"""
+base_dir = {place}/run
+state_dir = {place}/state
+log_path = {place}/log
+protocols = imap
+listen = 127.0.0.1
+ssl = required
+ssl_cert = <{certificate}
+ssl_key = <{key}
+{users}first_valid_uid = 1
+mail_location = maildir:{mail}/%u
+mailbox_list_index = no
+auth_failure_delay = 0
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = {imaps}
+    ssl = yes
+  }}
+}}
+service anvil {{
+  chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+passdb {{
+  driver = static
+  args = password={PASSWORD}
+}}
+userdb {{
+  driver = static
+  args = uid={owner.pw_uid} gid={owner.pw_gid} home={mail}/%u
+}}
+"""
+
+
+def _certificate(place: Path) -> tuple[Path, Path]:
+    """For ``localhost``, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, private = place / "cert.pem", place / "key.pem"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate, private
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
