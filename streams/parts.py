@@ -28,16 +28,19 @@ from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.staging import StagedComposer
 from streams.agents.gaps import Gaps
 from streams.agents.intake import Intake
+from streams.agents.intake_fetching import Fetching
 from streams.agents.lookups import Lookups, LookupsConfig
 from streams.agents.normalise import Normalise, NormaliseConfig, Reader
 from streams.agents.quotas import Quotas
 from streams.agents.suppression_view import SuppressionView
 from streams.agents.track import Track, TrackConfig
+from streams.attachments import Fetcher
 from streams.bounces.configured import readers_of
 from streams.configured import (
     breaker_policy,
     configured_tenants,
     dispatch_config,
+    fetcher_config,
     intake_config,
     staging,
     suppression_policy,
@@ -128,6 +131,11 @@ class Parts:
         self.readers = self._readers()
         self.tenants = tenants(self.readers[TENANTS], configured_tenants(settings))
         lanes = dict(main)  # accounts of tenants come and go in it
+        self.fetching = Fetching(
+            Fetcher(fetcher_config(settings)),
+            settings.attachments.concurrency,
+            lambda error: app.fail(f"intake raised {error!r}", error),
+        )
         self.intake = Intake(
             app,
             Unit,
@@ -137,6 +145,7 @@ class Parts:
             intake_config(settings),
             now_ms,
             observer=IntakeMetrics(metrics),
+            fetching=self.fetching,
         )
         self.dispatch = Dispatch(
             app=app,
@@ -207,6 +216,7 @@ class Parts:
         """Read the configuration topics to their end and get credentials ready. Raises EngineFailure."""
         self._running.push_async_callback(self.exchange.aclose)
         self._running.push_async_callback(self.records.stop)
+        self._running.push_async_callback(self.fetching.stop)
         self._running.push_async_callback(self.backlog.stop)
         for reader in self.readers.values():
             self._running.push_async_callback(reader.stop)
@@ -349,8 +359,12 @@ class Parts:
 
 def _silent_about_our_id(settings: Settings) -> frozenset[str]:
     """Providers with events that may not echo our message id: SES identity notifications carry no tags, DirectMail may
-    not keep our Message-ID.
+    not keep our Message-ID, nobody promises that a message stored at Mailgun keeps its variables when sent again.
     """
     silent = ("ses", "directmail")
     asked = {box.provider for box in settings.mailboxes.values()}  # a bounce may carry nothing but the provider's id
-    return frozenset(name for name, provider in settings.providers.items() if provider.type in silent or name in asked)
+    return frozenset(
+        name
+        for name, provider in settings.providers.items()
+        if provider.type in silent or name in asked or provider.options.get("resend_stored")
+    )

@@ -192,6 +192,38 @@ class TellsQuota(Protocol):
         """The quotas, None if the answer has none."""
 
 
+# ---------------------------------------------------------------------------------------------- sending again
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The attempt whose final soft failure is to be answered: the provider's id for it, and when its call began."""
+
+    provider_message_id: str
+    sent_ms: int
+
+
+@runtime_checkable
+class Resends(Protocol):
+    """A provider that stores messages and can send one again."""
+
+    @property
+    def resends(self) -> bool:
+        """Whether it shall."""
+
+    async def resend(
+        self, batch: Batch, earlier: Earlier, exchange: Exchange, deadline_s: float, now_ms: int
+    ) -> BatchOutcome | None:
+        """Send the stored message again, to the one recipient of ``batch``; None if certainly nothing was sent, so that
+        it has to be handed over anew.
+        """
+
+
+def resender_of(provider: object) -> Resends | None:
+    """The provider if it can send stored messages again, and shall."""
+    return provider if isinstance(provider, Resends) and provider.resends else None
+
+
 # ---------------------------------------------------------------------------------------------- gaps
 
 

@@ -401,7 +401,7 @@ class TrackingSettings:
 BUILT_IN_RETRIES: Mapping[str, RetrySettings] = MappingProxyType(
     {
         "cubed": RetrySettings("cubed", RetryKind.CUBED),
-        "exponential": RetrySettings("exponential", RetryKind.EXPONENTIAL, soft_only=True),
+        "exponential": RetrySettings("exponential", RetryKind.EXPONENTIAL),
         "backoff": RetrySettings("backoff", RetryKind.BACKOFF, attempts=8, cap_s=3600.0),
         "none": RetrySettings("none", RetryKind.NONE, attempts=1),
     }

@@ -46,7 +46,7 @@ from streams.core.outcome import (
 from streams.core.receipt import ReceiptKind
 from streams.core.retry import POLICIES, next_due_ms
 from streams.failpoints import failpoint
-from streams.providers.base import Batch, Exchange, Provider, dialogue_of
+from streams.providers.base import Batch, Earlier, Exchange, Provider, Resends, dialogue_of, resender_of
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +128,7 @@ class Calls:
         provider = self.providers[gate.lane]
         dialogue = dialogue_of(provider)
         request = None if dialogue is not None else provider.build_request(batch, self.clock())
+        earlier = _answers(gate, provider, flights)
         failpoint("dispatch.before_ledger")
         await self._write_ahead(gate, flights)
         failpoint("dispatch.after_ledger")
@@ -143,10 +144,15 @@ class Calls:
             now_ms = self.clock()
         else:
             assert request is not None
-            answer = await self.exchange(request, gate.config.deadline_s)
+            deadline_s, again = gate.config.deadline_s, None
+            if earlier is not None:
+                resender, before = earlier
+                again = await resender.resend(batch, before, self.exchange, deadline_s, began_ms)
+                deadline_s = max(1.0, deadline_s - (self.clock() - began_ms) / 1000)
+            answer = None if again is not None else await self.exchange(request, deadline_s)
             failpoint("dispatch.after_answer")
             now_ms = self.clock()
-            outcomes = provider.read_response(batch, answer, now_ms)
+            outcomes = provider.read_response(batch, answer, now_ms) if answer is not None else again or ()
         self.observer.call(gate.provider, (now_ms - began_ms) / 1000, len(flights))
         if isinstance(outcomes, Split):
             self._learn(gate, (), probe, now_ms)
@@ -334,6 +340,16 @@ class Calls:
             provider=gate.provider,
             reason=reason,
         )
+
+
+def _answers(gate: Gate, provider: Provider, flights: Sequence[Flight]) -> tuple[Resends, Earlier] | None:
+    """The attempt whose final soft failure this call answers by sending what the provider has stored, if it does."""
+    first = flights[0]
+    if len(flights) > 1 or first.batch is not None or first.earlier is None or first.row is None:
+        return None
+    resender = resender_of(provider)
+    here = (first.row.provider, first.row.account) == (gate.provider, gate.account)
+    return (resender, first.earlier) if resender is not None and here else None
 
 
 def _sending(flight: Flight) -> AttemptRow:

@@ -9,6 +9,7 @@ from streams.agents.ports import BatchPort
 from streams.core.event import Reason
 from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.message import Message, RecordRef
+from streams.providers.base import Earlier
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +44,17 @@ class Flight:
     def tries(self) -> int:
         """Refusals so far that were the message's own."""
         return self.row.tries if self.row else 0
+
+    @property
+    def earlier(self) -> Earlier | None:
+        """The attempt whose final soft failure at the provider (``row.provider``) this flight answers, if it does.
+
+        Only such a row is parked with the id of its provider: a person's retry drops it.
+        """
+        row = self.row
+        if row is None or row.state is not LedgerState.PARKED or not row.provider_message_id:
+            return None
+        return Earlier(row.provider_message_id, row.sent_ms)
 
     @property
     def next_attempt(self) -> int:

@@ -103,6 +103,7 @@ class Orders:
                 changed_ms=self._desk.clock(),
                 due_ms=self._desk.clock(),
                 tries=0,
+                provider_message_id="",
                 told=ReceiptKind.RETRY.value,
                 reason=Reason(ReasonKind.OTHER, detail=f"sent again by {command.actor or 'an operator'}"),
             )

@@ -24,7 +24,7 @@ from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.message import Message, OnUncertain
 from streams.core.receipt import ReceiptKind
-from streams.providers.base import CannotTell, Exchange, Found, NotFound, Provider, Question
+from streams.providers.base import CannotTell, Exchange, Found, NotFound, Provider, Question, resender_of
 
 if TYPE_CHECKING:
     from streams.agents.dispatch.agent import Dispatch
@@ -97,6 +97,8 @@ class Waker:
             desk.unlock(message_id)
             return
         flight = Flight(message, partition, row.source, None, row=row)
+        if flight.earlier is not None:
+            flight.single = resender_of(self._providers.get(row.provider)) is not None
         desk.take_off(flight)
         desk.boarding.board(flight)
 

@@ -4,6 +4,7 @@ config      the keys of ``[providers.NAME]``
 request     a batch becomes one POST
 response    the answer becomes one outcome per recipient
 search      did it take an attempt?
+resend      a stored message goes out again
 gaps        its events of a time span, in case webhooks were lost
 lists       its own suppression lists, both ways
 hosts       who may be given the API key
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from streams.core.outcome import BatchOutcome
 from streams.providers.base import (
     Batch,
+    Earlier,
     EventsPage,
     Exchange,
     Finding,
@@ -36,7 +38,7 @@ from streams.providers.base import (
     Unreadable,
     Verdict,
 )
-from streams.providers.mailgun import events, gaps, lists, request, response, search, webhook
+from streams.providers.mailgun import events, gaps, lists, request, resend, response, search, webhook
 from streams.providers.mailgun.config import Config
 
 __all__ = ["Config", "Mailgun", "create"]
@@ -56,6 +58,7 @@ class Mailgun:
         self.config = config
         self.limits = Limits(MAX_RECIPIENTS, MAX_BYTES)
         self.visibility_delay_s = config.visibility_delay_s
+        self.resends = config.resend_stored
         self.events_source = gaps.source(config) if config.fill_gaps else ""
         self.events_settle_s = config.visibility_delay_s
         self.events_pages_per_s = config.gap_pages_per_s
@@ -91,6 +94,11 @@ class Mailgun:
 
     def read_events(self, payload: bytes, received_ms: int) -> Reading | Unreadable:
         return events.read_events(payload, received_ms)
+
+    async def resend(
+        self, batch: Batch, earlier: Earlier, exchange: Exchange, deadline_s: float, now_ms: int
+    ) -> BatchOutcome | None:
+        return await resend.resend(self.config, self._reading, batch, earlier, exchange, deadline_s, now_ms)
 
     # -- gaps (see TellsEvents)
 

@@ -67,6 +67,13 @@ class Config:
     gap_pages_per_s: float = field(
         default=2.0, metadata=_doc("How fast pages of up to 300 events are read for that, at most.")
     )
+    resend_stored: bool = field(
+        default=False,
+        metadata=_doc(
+            "Answer a final soft failure (5xx), where the retry policy asks for it, by sending Mailgun's stored copy "
+            "again instead of a new message. Needs a key that may read events and messages."
+        ),
+    )
     push_unsubscribes: bool = field(
         default=False,
         metadata=_doc(

@@ -21,6 +21,7 @@ DEADLINE_S = 15.0
 MAX_PAGES = 10
 _PAGE = 300
 _MARGIN_S = 300  # their clock against ours
+_CLOCKS_S = 30  # likewise; attempts lie minutes apart
 
 
 async def find(config: Config, authorization: str, question: Question, exchange: Exchange, now_ms: int) -> Finding:
@@ -44,7 +45,7 @@ async def find(config: Config, authorization: str, question: Question, exchange:
         items = sequence(page["items"])
         if not items:
             return NotFound()
-        found = next((item for item in items if _is_ours(mapping(item), question)), None)
+        found = next((item for item in items if _is_ours(mapping(item), question, config)), None)
         if found is not None:
             return _found(mapping(found), question)
         url = text(mapping(page.get("paging")).get("next"))
@@ -53,11 +54,19 @@ async def find(config: Config, authorization: str, question: Question, exchange:
     return CannotTell(f"more than {MAX_PAGES} pages of events")
 
 
-def _is_ours(event: Mapping[str, object], question: Question) -> bool:
+def _is_ours(event: Mapping[str, object], question: Question, config: Config) -> bool:
     variables = mapping(event.get("user-variables"))
-    return text(variables.get("message_id")) == question.message_id and text(variables.get("attempt")) == str(
-        question.attempt
+    if text(variables.get("message_id")) != question.message_id:
+        return False
+    return text(variables.get("attempt")) == str(question.attempt) or (
+        config.resend_stored and _is_resent(event, question)
     )
+
+
+def _is_resent(event: Mapping[str, object], question: Question) -> bool:
+    """A stored message that was sent again names an earlier attempt: that Mailgun took it just then tells it."""
+    since_ms = question.sent_ms - 1000 * _CLOCKS_S
+    return text(event.get("event")) == "accepted" and epoch_ms(event.get("timestamp")) >= since_ms
 
 
 def _found(event: Mapping[str, object], question: Question) -> Found:
