@@ -80,7 +80,7 @@ def delete(access: Access, handles: Sequence[str], now_ms: int) -> HttpRequest:
 
 def change_visibility(access: Access, handle: str, visible_in_s: int, now_ms: int) -> HttpRequest:
     """Hide one message for so long from now (1 s gives it back); its handle changes."""
-    query = f"ReceiptHandle={quote(handle, safe='')}&VisibilityTimeout={visible_in_s}"
+    query = f"ReceiptHandle={quote(handle, safe='=/+')}&VisibilityTimeout={visible_in_s}"
     return signed(access, "PUT", f"{_messages(access)}?{query}", b"", now_ms)
 
 

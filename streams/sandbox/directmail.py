@@ -170,7 +170,7 @@ class DirectMail:
         sender = parameters["AccountName"]
         if self._config.senders and sender not in self._config.senders:
             raise CallError("InvalidMailAddress.NotFound", "The specified mail address is not found.", 404)
-        if parameters["ReplyToAddress"] not in ("true", "false") or parameters["AddressType"] not in ("0", "1"):
+        if parameters["ReplyToAddress"].lower() not in ("true", "false") or parameters["AddressType"] not in ("0", "1"):
             raise CallError("InvalidParameter", "ReplyToAddress or AddressType is not valid.")
         recipients = parameters["ToAddress"].split(",")
         if len(recipients) > 100:

@@ -35,7 +35,7 @@ KEYS = (
 )
 _KEY = re.compile(rf"(?:^|&)({'|'.join(map(re.escape, KEYS))})=")
 _LAST_TYPE = re.compile(r"&failed_type=([A-Za-z0-9_]{0,64})\s*\Z")
-_ENGAGEMENT = re.compile(r"(?:^|&)event=(?:Deliver:)?(?:open|click)(?:&|\Z)", re.IGNORECASE)
+_EVENT = re.compile(r"(?:^|&)event=([^&]*)")
 
 
 def fields(text: str) -> dict[str, str] | None:
@@ -45,16 +45,16 @@ def fields(text: str) -> dict[str, str] | None:
         return None
     starts = _starts(text)
     found: dict[str, str] = {}
-    for index, (key, begin, value_at) in enumerate(starts):
+    for index, (key, _, value_at) in enumerate(starts):
         end = starts[index + 1][1] if index + 1 < len(starts) else len(text)
-        del begin
         found[key] = text[value_at:end]
     return found
 
 
 def _starts(text: str) -> list[tuple[str, int, int]]:
     """(key, where it begins, where its value begins) of each field, in order."""
-    has_url = _ENGAGEMENT.search(text) is not None
+    event = _EVENT.search(text)
+    has_url = event is not None and event[1].lower().endswith(("open", "click"))
     last_type = _LAST_TYPE.search(text)
     starts: list[tuple[str, int, int]] = []
     seen: set[str] = set()
