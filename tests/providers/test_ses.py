@@ -533,3 +533,45 @@ def test_a_configuration_that_cannot_work_is_refused_in_one_line(changes: dict[s
 def test_secrets_do_not_show() -> None:
     assert "AKIAEXAMPLE" not in repr(CONFIG)
     assert "'secret'" not in repr(CONFIG)
+
+
+SETS = {"transactional": "tx", "bulk": "news"}
+
+
+class TestConfigurationSets:
+    @pytest.mark.parametrize("count", [1, 2], ids=["single", "bulk call"])
+    @pytest.mark.parametrize(
+        ("sets", "stream", "chosen"),
+        [
+            (SETS, "transactional", "tx"),
+            (SETS, "bulk", "news"),
+            ({"bulk": "news"}, "transactional", "cs1"),
+            ({}, "bulk", "cs1"),
+            (SETS, "", "cs1"),
+        ],
+    )
+    def test_each_stream_may_have_its_own(self, sets: dict[str, str], stream: str, chosen: str, count: int) -> None:
+        request = ses(configuration_sets=sets).build_request(batch(*map(entry, range(count)), stream=stream), NOW)
+        assert sent(request)["ConfigurationSetName"] == chosen
+
+    @pytest.mark.parametrize("sets", [{"newsletter": "x"}, {"bulk": "not a name"}])
+    def test_one_that_cannot_be_is_refused(self, sets: dict[str, str]) -> None:
+        with pytest.raises(ValueError, match="configuration_set"):
+            ses(configuration_sets=sets)
+
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_a_tenant_of_ses_is_named_in_each_call(self, count: int) -> None:
+        request = ses(tenant_name="shop").build_request(batch(*map(entry, range(count))), NOW)
+        assert sent(request)["TenantName"] == "shop"
+        assert "TenantName" not in sent(ses().build_request(batch(), NOW))
+
+
+class TestSharesProof:
+    def test_webhooks_of_a_shared_topic_or_queue_may_be_the_others(self) -> None:
+        queue = "https://sqs.eu-west-1.amazonaws.com/111122223333/events"
+        one = ses(topic_arns=("arn:1", "arn:2"), sqs_queue_url=queue)
+        assert one.proves_alike(ses(topic_arns=("arn:2",)))
+        assert one.proves_alike(ses(sqs_queue_url=queue))
+        assert not one.proves_alike(ses(topic_arns=("arn:3",)))
+        assert not ses().proves_alike(ses())
+        assert not one.proves_alike(object())
