@@ -16,6 +16,7 @@ from typing import Any
 
 from streams.agents.dispatch import DispatchConfig, LaneConfig
 from streams.agents.intake import IntakeConfig
+from streams.attachments import FetcherConfig
 from streams.core.breaker import BreakerPolicy
 from streams.core.limits import RecipientLimit
 from streams.core.message import Mailbox, Stream
@@ -130,6 +131,19 @@ def intake_config(settings: Settings) -> IntakeConfig:
         secret=kafka.address_secret.reveal().encode() if kafka.address_secret else b"",
         retention=Retention(ledger_ms, min(_DAY_MS, ledger_ms // 10)),
         max_inline_bytes=settings.dispatch.inline_content_bytes,
+    )
+
+
+def fetcher_config(settings: Settings) -> FetcherConfig:
+    """How attachments by URL are fetched."""
+    chosen = settings.attachments
+    return FetcherConfig(
+        max_bytes=chosen.max_bytes,
+        deadline_s=chosen.deadline_s,
+        allow_hosts=chosen.allow_hosts,
+        s3_buckets=chosen.s3_buckets,
+        s3_region=chosen.s3_region,
+        s3_endpoint=chosen.s3_endpoint,
     )
 
 

@@ -6,8 +6,9 @@ Rules:
    ``receipts`` that becomes ``message.rejected``. Nothing that somebody wrote makes intake raise.
 2. A content that several messages share is on ``contents``, acknowledged, before a message names it.
 3. Offsets go only after everything emitted for them is acknowledged.
-4. A request older than the ledger remembers is never sent, and never spoken of: its messages may be long delivered.
-5. What came through the bulk door is bulk.
+4. What a request names by URL is fetched beside the others' way: a slow server holds up nobody else's mail.
+5. A request older than the ledger remembers is never sent, and never spoken of: its messages may be long delivered.
+6. What came through the bulk door is bulk.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from streams.agents.configuration import Configured
 from streams.agents.contents import ContentStore
 from streams.agents.dead_letters import dead_letter
 from streams.agents.intake_counts import IntakeCounts, IntakeObserver, SilentIntake
+from streams.agents.intake_fetching import Fetches, LooseUnit, NoFetcher
 from streams.agents.intake_refusals import Known, known_in, known_of, refusals
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, UnitFactory, UnitPort
 from streams.core import ids
@@ -85,6 +87,7 @@ class Intake:
     clock: Callable[[], int]
     registry: Registry | None = None
     observer: IntakeObserver = field(default_factory=SilentIntake)
+    fetching: Fetches = field(default_factory=NoFetcher)
 
     async def handle(self, batch: BatchPort) -> None:
         """Take in a run of requests. Raises only what the engine raises when the process is ending."""
@@ -94,6 +97,9 @@ class Intake:
         for record in batch.records:
             await run.read(record)
         await run.configure()
+        for item in run.set_aside():
+            batch.retain()
+            await self.fetching.start(self._fetched(batch, item))
         await run.write_contents()
         await run.fan_out()
         failpoint("intake.after_produce")
@@ -101,6 +107,17 @@ class Intake:
         run.counts.seconds = time.perf_counter() - began_s
         self.observer.batch(batch.topic, run.counts)
         await run.unit.room()
+
+    async def _fetched(self, batch: BatchPort, item: _Item) -> None:
+        """Go on with a request whose attachments have to be fetched; its offset waits for it."""
+        unit = LooseUnit(self.app, batch)
+        run = _Run(self, batch, unit, self.clock())
+        await run.fetch(item)
+        await run.write_contents()
+        await run.fan_out()
+        await unit.acked()
+        self.observer.batch(batch.topic, run.counts)
+        batch.release()
 
 
 @dataclass(slots=True)
@@ -215,6 +232,30 @@ class _Run:
     def _cannot(self, item: _Item, kind: ReasonKind, field: str, detail: str) -> bool:
         self._refuse(item.record, Invalid(Reason(kind, code=field, detail=detail), field), known_of(item.request))
         return False
+
+    # -- attachments by URL
+
+    def set_aside(self) -> list[_Item]:
+        """Take out the requests that something must be fetched for."""
+        if not any(item.request.attachments for item in self._items):
+            return []
+        aside = [item for item in self._items if any(one.url for one in item.request.attachments)]
+        if aside:
+            self._items = [item for item in self._items if item not in aside]
+        return aside
+
+    async def fetch(self, item: _Item) -> None:
+        """Give the content of a request its files, or refuse it. What was asked for, not what was found, is its
+        identity: the same request again is a repeat even if the file has changed.
+        """
+        assert item.shared is not None
+        found = await self._intake.fetching.fetch(item.request.attachments)
+        if isinstance(found, str):
+            self._cannot(item, ReasonKind.ATTACHMENT, "attachments", found)
+            return
+        filled = share(replace(item.shared.content, attachments=found), pack)
+        item.shared = replace(filled, identity=item.shared.identity)
+        self._items.append(item)
 
     # -- contents
 

@@ -47,7 +47,7 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Inline bytes, or an ``https``/``s3`` URL that dispatch fetches; exactly one of ``data`` and ``url``."""
+    """Inline bytes, or an ``https``/``s3`` URL that intake fetches; exactly one of ``data`` and ``url``."""
 
     filename: str
     content_type: str

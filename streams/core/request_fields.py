@@ -71,8 +71,6 @@ def _attachment(entry: Mapping[str, Any], where: str) -> Attachment:
         raise Fault(where, "needs exactly one of data and url")
     if url and (not url.startswith(("https://", "s3://")) or line_fault(url, 2048) or " " in url):
         raise Fault(f"{where}.url", "is neither an https nor an s3 URL")
-    if url:  # better refused than sent without its attachment
-        raise Fault(f"{where}.url", "is not fetched by this version; put the bytes into data")
     if content_id and not _content_id(content_id):
         raise Fault(f"{where}.content_id", "is no content id (printable ASCII without angle brackets)")
     return Attachment(filename, content_type, data or b"", url, content_id)

@@ -119,7 +119,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"attachments": [PDF]}, "attachments[0]", "exactly one of data and url"),
     ({"attachments": [PDF | {"data": b"x", "url": "https://x.example/a"}]}, "attachments[0]", "exactly one"),
     ({"attachments": [PDF | {"url": "http://x.example/a"}]}, "attachments[0].url", "https nor an s3"),
-    ({"attachments": [PDF | {"url": "https://x.example/a"}]}, "attachments[0].url", "not fetched by this version"),
     ({"attachments": [PDF | {"filename": "../a", "data": b""}]}, "attachments[0].filename", "plain file name"),
     ({"attachments": [PDF | {"content_type": "pdf", "data": b""}]}, "attachments[0].content_type", "media type"),
     ({"attachments": [PDF | {"content_id": "<a b>", "data": b""}]}, "attachments[0].content_id", "content id"),
