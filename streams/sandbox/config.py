@@ -70,6 +70,7 @@ class MailgunConfig:
     events_delay_s: float = 0.0  # how late the events API sees an event
     auto_suppress: bool = True  # hard bounces, complaints and unsubscribes enter the suppression lists
     max_schedule_days: int = 7
+    keep_days: float = 3.0  # how long stored messages can be shown and sent again
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ from streams.sandbox.config import MailgunConfig, WebhookFormat
 from streams.sandbox.faults import Fault, Kind
 from streams.sandbox.forms import MalformedFormError, parse_form
 from streams.sandbox.ledger import Accepted, Ledger
-from streams.sandbox.mailgun_events import NOT_IN_LEGACY, event_data, legacy_form, signature
+from streams.sandbox.mailgun_events import NOT_IN_LEGACY, STORAGE_URL, event_data, legacy_form, signature
 from streams.sandbox.mailgun_lists import LISTS, MailgunLists
 from streams.sandbox.mailgun_query import BadQuery, EventsReader, Query, parse_query
-from streams.sandbox.mailgun_send import MailgunSending
+from streams.sandbox.mailgun_send import MailgunSending, Taken
+from streams.sandbox.mailgun_stored import StoredMessages, recipients
 from streams.sandbox.mailgun_text import Refused
 from streams.sandbox.outcomes import Draw, due_ms, short_event_id
 from streams.sandbox.posting import Target
@@ -104,6 +105,7 @@ class Mailgun:
             self.set_account(domain, key)
         self._sending = MailgunSending(config, draw, lists, identity_variable)
         self._list_api = MailgunLists(lists, ledger, now_ms)
+        self._stored = StoredMessages(ledger, recent, config.keep_days, now_ms)
         self._reader = EventsReader(ledger, unit_ms, int(config.events_delay_s * 1000))
         self.reporter = MailgunReporter(config, seed, now_ms)
 
@@ -121,6 +123,8 @@ class Mailgun:
         parts = request.raw_path.partition("?")[0].rstrip("/").split("/")[1:]
         if not parts:
             return magnificent()
+        if parts[:2] == ["v3", "domains"] and len(parts) == 5 and parts[3] == "messages":
+            return await self._handle_stored(request, unquote(parts[2]).lower(), unquote(parts[4]), body)
         known = parts[0] == "v3" and len(parts) >= 3 and parts[2] in (*_SENDS, "events", *LISTS)
         account_wide = len(parts) == 2 and parts[0] in ("v3", "v4") and parts[1] == "domains"
         if not known and not account_wide:
@@ -156,13 +160,33 @@ class Mailgun:
             return answer(400, {"message": f"the request is malformed: {error}"})
         except Refused as refused:
             return answer(refused.status, {"message": refused.message})
+        self._recent.add(taken.records[0].call_id, taken.size, taken.rendered)
+        return await self._accept(taken)
+
+    async def _accept(self, taken: Taken) -> web.Response:
         self._ledger.accept(taken.records)
         await self._ledger.committed()
-        self._recent.add(taken.records[0].call_id, taken.size, taken.rendered)
         for record in taken.records:
             self.suppress(record)
             self.report(record)
         return answer(200, {"id": taken.answer_id, "message": "Queued. Thank you."})
+
+    async def _handle_stored(self, request: web.BaseRequest, domain: str, key: str, body: bytes) -> web.StreamResponse:
+        given = request.headers.get("Authorization")
+        if given is None or given != self._keys.get(domain):
+            return web.Response(status=401, text="Forbidden")
+        try:
+            record = self._stored.find(domain, key)
+            if request.method == "GET":
+                return self._stored.show(record, request.headers.get("Accept", ""))
+            if request.method != "POST":
+                return answer(405, {"message": "Method not allowed"})
+            addresses = recipients(parse_form(request.headers.get("Content-Type", ""), body))
+        except MalformedFormError as error:
+            return answer(400, {"message": f"the request is malformed: {error}"})
+        except Refused as refused:
+            return answer(refused.status, {"message": refused.message})
+        return await self._accept(self._sending.take_again(record, addresses, self._now_ms()))
 
     def report(self, record: Accepted, done: frozenset[int] = frozenset()) -> None:
         """Plans the webhooks of an accepted recipient; `done` are the events already reported."""
@@ -174,6 +198,8 @@ class Mailgun:
             return
         since_ms = due_ms(record, len(record.plan.events) - 1, self._unit_ms)
         name = _AUTOMATIC[record.plan.end]
+        if name == "bounces" and self._list_api.allows(record.domain, record.recipient):
+            return
         content = self._list_api.automatic(name, since_ms)
         self._lists.add_from_event(f"mailgun.{name}/{record.domain}", record.recipient, since_ms, content)
 
@@ -184,6 +210,10 @@ class Mailgun:
         except BadQuery as problem:
             return answer(400, {"message": str(problem)})
         items, tokens = self._reader.page(domain, query, now)
+        here = f"{request.scheme}://{request.host}"
+        for item in items:
+            if "storage" in item:  # the sandbox itself is where messages are stored
+                item["storage"]["url"] = item["storage"]["url"].replace(STORAGE_URL, here)
         base = f"{request.scheme}://{request.host}/v3/{domain}/events/"
         return answer(200, {"items": items, "paging": {name: base + token for name, token in tokens.items()}})
 

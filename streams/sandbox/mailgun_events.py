@@ -9,6 +9,7 @@ import hmac
 import json
 from typing import Any, Final
 from urllib.parse import urlencode
+from zlib import crc32
 
 from streams.sandbox.ledger import Accepted
 from streams.sandbox.outcomes import short_event_id
@@ -87,10 +88,15 @@ def _message(record: Accepted, name: str) -> dict[str, Any]:
     return {"headers": headers, "attachments": [], "size": record.size}
 
 
+def storage_key(record: Accepted) -> str:
+    """How the stored copy of a recipient is called."""
+    call = record.call_id.partition("@")[0].rpartition(".")[2]
+    return f"{call}{crc32(record.recipient.lower().encode()):08x}"
+
+
 def _storage(record: Accepted) -> dict[str, Any]:
-    key = record.call_id.partition("@")[0].rpartition(".")[2]
-    host = "storage-us-east4.api.mailgun.net"
-    return {"url": f"https://{host}/v3/domains/{record.domain}/messages/{key}", "key": key}
+    key = storage_key(record)
+    return {"url": f"{STORAGE_URL}/v3/domains/{record.domain}/messages/{key}", "key": key}
 
 
 def _transport(record: Accepted, name: str, index: int) -> dict[str, Any]:
@@ -141,6 +147,9 @@ def signature(key: bytes, timestamp: str, token: str) -> dict[str, str]:
     digest = hmac.digest(key, (timestamp + token).encode(), "sha256").hex()
     return {"timestamp": timestamp, "token": token, "signature": digest}
 
+
+STORAGE_URL: Final = "https://storage-us-east4.api.mailgun.net"
+"""Where the real service says that messages are stored."""
 
 NOT_IN_LEGACY: Final = frozenset({"accepted", "temporary_fail", "rejected"})
 

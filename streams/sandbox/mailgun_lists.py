@@ -1,4 +1,4 @@
-"""Mailgun's suppression lists over HTTP: bounces, unsubscribes, complaints of a domain.
+"""Mailgun's suppression lists over HTTP: bounces, unsubscribes, complaints of a domain, and its allow-list.
 
 GET lists (limit, page, address as the divider) or shows one address (404: not suppressed); POST takes one as a form
 or up to a thousand as a JSON array; DELETE removes one address or clears the list. Changes are lines in the ledger.
@@ -20,16 +20,19 @@ from streams.sandbox.ledger import Ledger, ListChange
 from streams.sandbox.mailgun_text import Refused, bare_addresses
 from streams.sandbox.suppressions import Entry, SuppressionLists
 
-LISTS: Final = ("bounces", "unsubscribes", "complaints")
+ALLOW: Final = "whitelists"
+LISTS: Final = ("bounces", "unsubscribes", "complaints", ALLOW)
 _ADDED: Final = {
     "bounces": "Address has been added to the bounces table",
     "unsubscribes": "Address has been added to the unsubscribes table",
     "complaints": "Address has been added to the complaints table",
+    ALLOW: "Address/Domain has been added to the whitelists table",
 }
 _MISSING: Final = {
     "bounces": "Address not found in bounces table",
     "unsubscribes": "Address not found in unsubscribers table",
     "complaints": "No spam complaints found for this address",
+    ALLOW: "Address/Domain not found in whitelists table",
 }
 _Answer = tuple[int, dict[str, Any]]
 
@@ -46,6 +49,11 @@ class MailgunLists:
         """The record of an address that an event puts on a list."""
         given = {"code": "550", "error": "5.1.1 no such user"} if name == "bounces" else {}
         return _content(name, given, at_ms)
+
+    def allows(self, domain: str, address: str) -> bool:
+        """Whether the address, or its domain, is kept off the bounce list."""
+        now_ms, key = self._now_ms(), f"mailgun.{ALLOW}/{domain}"
+        return any(self._lists.find(key, one, now_ms) for one in (address, address.rpartition("@")[2]))
 
     def handle(self, request: web.BaseRequest, domain: str, name: str, address: str | None, body: bytes) -> _Answer:
         """Answers one call; changes are buffered in the ledger."""
@@ -100,7 +108,7 @@ class MailgunLists:
                     return 400, {"message": "Batch size should be less than 1000"}
             else:
                 entries = [_one(parse_form(request.headers.get("Content-Type", ""), body))]
-            addresses = [bare_addresses([str(entry.get("address", ""))], "address")[0] for entry in entries]
+            addresses = [_named(name, entry) for entry in entries]
         except Refused as refused:
             return refused.status, {"message": refused.message}
         except (MalformedFormError, msgspec.DecodeError) as error:
@@ -128,8 +136,18 @@ def _one(form: Form) -> dict[str, Any]:
     return entry
 
 
+def _named(name: str, entry: dict[str, Any]) -> str:
+    if name == ALLOW and entry.get("domain"):
+        return str(entry["domain"]).lower()
+    return bare_addresses([str(entry.get("address", ""))], "address")[0]
+
+
 def _content(name: str, given: dict[str, Any], now_ms: int) -> dict[str, Any]:
     moment = datetime.fromtimestamp(now_ms / 1000, UTC).replace(microsecond=0)
+    if name == ALLOW:
+        kind, value = ("domain", given["domain"]) if given.get("domain") else ("address", given.get("address", ""))
+        when = moment.strftime("%a, %d %b %Y %H:%M:%S UTC")
+        return {"type": kind, "value": value, "reason": str(given.get("reason", "")), "createdAt": when}
     content: dict[str, Any] = {"created_at": str(given.get("created_at") or format_datetime(moment, usegmt=True))}
     if name == "bounces":
         content |= {"code": str(given.get("code", "550")), "error": str(given.get("error", ""))}
@@ -139,4 +157,4 @@ def _content(name: str, given: dict[str, Any], now_ms: int) -> dict[str, Any]:
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
-    return {"address": entry.address, **entry.content}
+    return entry.content if "createdAt" in entry.content else {"address": entry.address, **entry.content}

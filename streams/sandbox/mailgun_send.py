@@ -67,11 +67,10 @@ class MailgunSending:
         draft = _Draft(domain, form, mime=mime)
         draft.check_options()
         scheduled_ms = _scheduled(form.first("o:deliverytime"), now_ms, self._config.max_schedule_days)
-        minted = f"{time.strftime('%Y%m%d%H%M%S', time.gmtime(now_ms // 1000))}.{next(self._serial)}"
-        minted = f"{minted}.{self._random.getrandbits(64):016X}@{domain}"
+        minted = self._minted(domain, now_ms)
         own_id = draft.headers.get("message-id")
         answer_id = minted if own_id is None or not own_id.constant else own_id.source.strip().strip("<>")
-        lists = [name for kind in _SUPPRESSED if self._lists.filled(name := f"{kind}/{domain}")]
+        lists = self._filled(domain)
         records: list[Accepted] = []
         for address, copies, values in draft.copies():
             variables = draft.variables_for(values, address)
@@ -90,15 +89,38 @@ class MailgunSending:
                 )  # fmt: skip
         return Taken(f"<{answer_id}>", records, draft.rendered, draft.stored_size)
 
+    def take_again(self, stored: Accepted, addresses: list[str], now_ms: int) -> Taken:
+        """Sends a stored copy again, with a new message id."""
+        minted = self._minted(stored.domain, now_ms)
+        records = [
+            Accepted(
+                "mailgun", minted, address, stored.variables, stored.tags, now_ms, minted, stored.subject, stored.size,
+                self._fate(address, stored.variables, stored.tags, now_ms, self._filled(stored.domain)), stored.sender,
+                0, "", addresses if len(addresses) > 1 else None, stored.domain, stored.detail, stored.template,
+            )
+            for address in addresses
+        ]  # fmt: skip
+        return Taken(f"<{minted}>", records, lambda recipient: None, stored.size)
+
+    def _minted(self, domain: str, now_ms: int) -> str:
+        minted = f"{time.strftime('%Y%m%d%H%M%S', time.gmtime(now_ms // 1000))}.{next(self._serial)}"
+        return f"{minted}.{self._random.getrandbits(64):016X}@{domain}"
+
+    def _filled(self, domain: str) -> list[str]:
+        return [name for kind in _SUPPRESSED if self._lists.filled(name := f"{kind}/{domain}")]
+
     def _plan(self, recipient: str, variables: dict[str, Any], draft: _Draft, now_ms: int, lists: list[str]) -> Plan:
         if draft.test_mode:
             return plan("mailgun", Outcome.TEST_MODE)
+        return self._fate(recipient, variables, draft.tags, now_ms, lists)
+
+    def _fate(self, recipient: str, variables: dict[str, Any], tags: list[str], now_ms: int, lists: list[str]) -> Plan:
         for name in lists:
             entry = self._lists.find(name, recipient, now_ms)
             kind = name.partition("/")[0]
             if entry is None:
                 continue
-            if kind != "mailgun.unsubscribes" or not {"*", *draft.tags}.isdisjoint(entry.content.get("tags", ["*"])):
+            if kind != "mailgun.unsubscribes" or not {"*", *tags}.isdisjoint(entry.content.get("tags", ["*"])):
                 return plan("mailgun", _SUPPRESSED[kind])
         return plan("mailgun", self._draw.outcome(recipient, str(variables.get(self._identity_variable, recipient))))
 
