@@ -51,6 +51,10 @@ class Progress:
     """Whether the server has answered anything on this wire during this run."""
 
 
+class OutOfTime(Exception):
+    """The server took so long that the envelope it has been given already is abandoned, with its connection."""
+
+
 class Carrier:
     """Runs jobs over one wire. ``named`` reads the server's own id out of its last reply."""
 
@@ -65,22 +69,24 @@ class Carrier:
         self._open: Job | None = None  # its content waits to be written
 
     async def carry(self, jobs: list[Job], go_on: Callable[[], bool]) -> None:
-        """Hand over as many as ``go_on`` allows; raises WireLost. What has no verdict afterwards was not begun."""
+        """Hand over what ``go_on`` allows; raises WireLost or OutOfTime. What then has no verdict was not sent."""
         for job in jobs:
+            if self._open is not None and not self._pipelining:
+                await self._finish()
             if self._progress.verdicts and not go_on():
                 break
-            await self._begin(job)
+            await self._begin(job, go_on)
         if self._open is not None:
-            await self._write_content(b"")
-            await self._settle()
+            await self._finish()
 
-    async def _begin(self, job: Job) -> None:
+    async def _finish(self) -> None:
+        await self._write_content(b"")
+        await self._settle()
+
+    async def _begin(self, job: Job, go_on: Callable[[], bool]) -> None:
         size = len(job.envelope.content)
         lines = commands(job.envelope, self._wire.offers, size)
         if not self._pipelining:
-            if self._open is not None:
-                await self._write_content(b"")
-                await self._settle()
             if self._wire.dirty:
                 await self._reset()
             replies = await self._stepwise(lines)
@@ -93,6 +99,8 @@ class Carrier:
             if self._open is not None:
                 await self._write_content(group)
                 await self._settle()
+                if not go_on():
+                    raise OutOfTime
             else:
                 self._wire.write(group)
             if resets:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from streams.core.event import Reason, ReasonKind
 from streams.core.outcome import AttemptResult, Deferred, Outcome, Scope, Uncertain
 from streams.providers._payload import detail
-from streams.providers._smtp.carrying import Carrier, Job, Progress
+from streams.providers._smtp.carrying import Carrier, Job, OutOfTime, Progress
 from streams.providers._smtp.envelope import Envelope, refusal
 from streams.providers._smtp.opening import NotOpened
 from streams.providers._smtp.pool import Pool
@@ -76,6 +76,8 @@ class _Run:
             self._progress.answered = False
             try:
                 await self._carry(wire, jobs[:room], kept=kept is not None)
+            except OutOfTime:
+                return _LATER
             except WireLost as exc:
                 if self._progress.doubtful is not None or self._progress.answered or kept is None:
                     return self._lost(exc)

@@ -60,6 +60,7 @@ _RELAY = re.compile(r"relay(ing)? (access )?(is )?(denied|not|prohibited)|authen
 _UNVERIFIED = re.compile(
     r"not verified|unverified|not allowed to send|sending paused|account .{0,20}(suspend|paus|disab)", re.IGNORECASE
 )
+_TOO_LONG = re.compile(r"too (long|large|big)", re.IGNORECASE)
 _RECIPIENTS = re.compile(r"too many recipients", re.IGNORECASE)
 _SECONDS = re.compile(r"(?:try again|retry) (?:after|in) (\d{1,7}) ?(s|m|h)?", re.IGNORECASE)
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -158,6 +159,8 @@ def _own(stage: Stage, reply: Reply, sender: str) -> Outcome:
         scope, kind = VENDOR_CODES[code]
     if stage is Stage.RCPT and _RECIPIENTS.search(text):
         kind = _K.RATE_LIMITED
+    if code == 552 and _TOO_LONG.search(text):  # SES; a bare 552 is a full mailbox
+        return Rejected(_reason(_K.MESSAGE_TOO_LARGE, reply))
     if stage is Stage.END and _UNVERIFIED.search(text):
         return _unverified(reply, sender)
     later = code < 500 or kind in SOFT or (stage is Stage.RCPT and code == 552)  # RFC 5321 §4.5.3.1.10
