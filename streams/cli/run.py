@@ -97,6 +97,11 @@ def ingress(invocation: Invocation) -> int:
     help="SMTP with TLS from the start: 8465, or a free one where --port is 0; -1 is no SMTP.",
 )
 @click.option("--starttls-port", type=click.IntRange(0, 65535), help="SMTP with STARTTLS: 8587, or a free one.")
+@click.option(
+    "--notifications",
+    is_flag=True,
+    help="With --queue: bounces, complaints and deliveries a second time, as SES identity notifications.",
+)
 @json_option
 def sandbox(
     host: str,
@@ -108,6 +113,7 @@ def sandbox(
     event_delay: float,
     repeat: float,
     queue: str | None,
+    notifications: bool,
     smtp_port: int | None,
     starttls_port: int | None,
     as_json: bool,
@@ -135,6 +141,7 @@ def sandbox(
             webhook_url=f"{base}/ses" if base else None,
             certificates_dir=folder / "certificates",
             queue_form=QueueForm(queue) if queue else None,
+            identity_notifications=notifications,
         ),
         webhook_delay_s=event_delay,
         webhook_duplicate_rate=repeat,
