@@ -78,6 +78,7 @@ topic_arns = ["arn:aws:sns:us-east-1:111122223333:ses-events"]
 pinned_certificates = "{folder}/sandbox/certificates"
 deadline_s = 3
 visibility_delay_s = 4
+{ses}
 
 [[routing.rules]]
 providers = ["mailgun", "ses"]
@@ -144,8 +145,17 @@ class Fleet:
     """Use it as a context manager; everything ends with it."""
 
     def __init__(
-        self, folder: Path, bootstrap: str, *, prefix: str, partitions: int = 4, profile: str = "kafka"
+        self,
+        folder: Path,
+        bootstrap: str,
+        *,
+        prefix: str,
+        partitions: int = 4,
+        profile: str = "kafka",
+        sandbox: Sequence[str] = (),
+        ses: str = "",
     ) -> None:
+        """``sandbox`` are further options of it, ``ses`` further lines of its provider (``{sandbox}`` is its URL)."""
         self.folder = folder
         self.bootstrap = bootstrap
         self.prefix = prefix
@@ -154,6 +164,7 @@ class Fleet:
         self._processes: dict[str, BoundProcess] = {}
         self._sandbox = f"http://127.0.0.1:{(sandbox_port := free_port())}"
         self._sandbox_port = sandbox_port
+        self._sandbox_options = list(sandbox)
         self._ingress_port = free_port()
         self._stop = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -168,6 +179,7 @@ class Fleet:
                 folder=folder,
                 sandbox=self._sandbox,
                 ingress_port=self._ingress_port,
+                ses=ses.replace("{sandbox}", self._sandbox),
             )
         )
 
@@ -175,9 +187,8 @@ class Fleet:
         webhooks = f"http://127.0.0.1:{self._ingress_port}/webhooks"
         data = str(self.folder / "sandbox")
         port = str(self._sandbox_port)
-        self._spawn(
-            "sandbox", ["sandbox", "--port", port, "--webhooks", webhooks, "--data", data, "--event-delay", "0.05"]
-        )
+        options = ["--webhooks", webhooks, "--data", data, "--event-delay", "0.05", *self._sandbox_options]
+        self._spawn("sandbox", ["sandbox", "--port", port, *options])
         assert self._spawn("topics", ["topics", "create"]).wait(30) == 0, self.log("topics")
         self._await(f"{self._sandbox}/sandbox/stats")
         self._spawn("ingress", ["ingress"])
@@ -202,6 +213,11 @@ class Fleet:
             self._processes.pop(name).kill()  # it is dead already; what it held is given back
         state = str(self.folder / f"state-{name}")
         return self._spawn(name, ["worker"], {"STREAMS_WORKER__DATA_DIR": state, **environment})
+
+    def start_poller(self) -> BoundProcess:
+        """`streams poll`, without a port that others could want."""
+        self._processes.pop("poll", None)
+        return self._spawn("poll", ["poll", "--port", "0", "--json"])
 
     def kill_worker(self, name: str) -> None:
         """SIGKILL, as a power cut would."""
