@@ -71,7 +71,7 @@ def ingress(invocation: Invocation) -> int:
 @click.option(
     "--webhooks",
     metavar="URL",
-    help="Where to post events, e.g. http://127.0.0.1:8080/webhooks (/mailgun and /ses are added).",
+    help="Where to post events, e.g. http://127.0.0.1:8080/webhooks (/mailgun, /ses and /directmail are added).",
 )
 @click.option(
     "--data", type=click.Path(file_okay=False), default="sandbox-data", show_default=True, help="Where the ledger goes."
@@ -90,6 +90,12 @@ def ingress(invocation: Invocation) -> int:
     "--queue",
     type=click.Choice(["envelope", "raw", "eventbridge"]),
     help="Put SES events into an SQS queue too: as SNS envelopes, by raw delivery, or as EventBridge does.",
+)
+@click.option(
+    "--mns-share",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Share of DirectMail messages that are reported to the MNS queue directmail-events instead of pushed.",
 )
 @click.option(
     "--smtp-port",
@@ -114,18 +120,19 @@ def sandbox(
     repeat: float,
     queue: str | None,
     notifications: bool,
+    mns_share: float,
     smtp_port: int | None,
     starttls_port: int | None,
     as_json: bool,
 ) -> int:
-    """Stand in for Mailgun, SES and a mail server: accepts mail, keeps a ledger, sends events, fails on request.
+    """Stand in for Mailgun, SES, DirectMail and a mail server: takes mail, keeps a ledger, sends events, fails on request.
 
     The address names the fate: bounce+1@…, complaint@…, defer@…, open@…; others are drawn. Faults: POST
     /sandbox/faults.
     """
     import asyncio
 
-    from streams.sandbox import MailgunConfig, QueueForm, Sandbox, SandboxConfig, SesConfig, serve
+    from streams.sandbox import DirectMailConfig, MailgunConfig, QueueForm, Sandbox, SandboxConfig, SesConfig, serve
 
     folder = Path(data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,6 +149,12 @@ def sandbox(
             certificates_dir=folder / "certificates",
             queue_form=QueueForm(queue) if queue else None,
             identity_notifications=notifications,
+        ),
+        directmail=DirectMailConfig(
+            webhook_url=f"{base}/directmail" if base else None,
+            certificates_dir=folder / "certificates",
+            queue="directmail-events" if mns_share else "",
+            queue_share=mns_share,
         ),
         webhook_delay_s=event_delay,
         webhook_duplicate_rate=repeat,
