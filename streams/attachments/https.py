@@ -78,6 +78,8 @@ class HttpsFiles:
                 found = await self._get(target, max_bytes)
             except (NotPublic, aiohttp.ClientConnectorDNSError) as exc:
                 return _unresolved(exc)
+            except (aiohttp.InvalidURL, UnicodeError):
+                return Refused("is no URL")
             except (aiohttp.ClientConnectorCertificateError, ssl.SSLError):
                 return Refused("has a certificate that cannot be trusted")
             except (aiohttp.ClientError, OSError) as exc:
