@@ -125,7 +125,7 @@ def sandbox(
     starttls_port: int | None,
     as_json: bool,
 ) -> int:
-    """Stand in for Mailgun, SES, DirectMail and a mail server: takes mail, keeps a ledger, sends events, fails on request.
+    """Stand in for Mailgun, SES, DirectMail, a mail server: takes mail, keeps a ledger, sends events, fails on request.
 
     The address names the fate: bounce+1@…, complaint@…, defer@…, open@…; others are drawn. Faults: POST
     /sandbox/faults.
