@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from email.utils import parseaddr
 from importlib.util import find_spec
 from pathlib import Path
@@ -245,7 +246,9 @@ def lane_config(provider: ProviderSettings, most: int, visibility_delay_s: float
 
 
 def _lane(provider: ProviderSettings, adapter: Provider) -> LaneConfig:
-    return lane_config(provider, adapter.limits.max_recipients, adapter.visibility_delay_s)
+    lane = lane_config(provider, adapter.limits.max_recipients, adapter.visibility_delay_s)
+    ahead_s = getattr(adapter, "schedules_ahead_s", 0.0)  # of those that can keep messages
+    return replace(lane, ahead_s=ahead_s) if ahead_s else lane
 
 
 def _recipient_limit(settings: Settings) -> RecipientLimit | None:

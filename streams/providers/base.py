@@ -77,6 +77,8 @@ class Batch:
     attachments: tuple[Attachment, ...] = ()
     track_opens: bool | None = None
     track_clicks: bool | None = None
+    deliver_at_ms: int = 0
+    """The sender's ``send_at``; ahead only where the provider keeps messages until then (``schedules_ahead_s``)."""
     personal_headers: tuple[tuple[str, Pattern], ...] = ()
     """Headers with slots, only in batches of several entries: ``fits`` refuses what cannot carry them. (A batch of one
     has them in ``headers``, filled.)"""

@@ -37,6 +37,7 @@ class Boarding:
         self._touched: dict[Former, Gate] = {}
         self._lanes = desk.lanes
         self._providers = frozenset(desk.config.lanes)
+        self._ahead = any(lane.ahead_s for lane in desk.config.lanes.values())
 
     def board(self, flight: Flight) -> None:
         """Stand in line at the first open gate of the route; decide at once what needs no provider."""
@@ -45,12 +46,20 @@ class Boarding:
         row = self._desk.refusals.row_of(flight, now_ms)
         if row is not None:
             self._desk.decide(flight, row)
-        elif message.send_at_ms > now_ms and not flight.attempts and flight.batch is not None:
-            self._desk.decide(flight, self._parked(flight, message.send_at_ms, ReceiptKind.SCHEDULED))
+        elif message.send_at_ms > now_ms and not flight.attempts and (due_ms := self._begins_ms(flight)) > now_ms:
+            self._desk.decide(flight, self._parked(flight, due_ms, ReceiptKind.SCHEDULED))
         elif self._desk.limits.active and (waiting := self._desk.limits.row_of(flight, now_ms)) is not None:
             self._desk.decide(flight, waiting)
         else:
             self._choose_gate(flight, now_ms)
+
+    def _begins_ms(self, flight: Flight) -> int:
+        """When a message with a ``send_at`` may be handed over; 0 for one that a person has sent off already."""
+        if not self._ahead:
+            return flight.message.send_at_ms if flight.batch is not None else 0
+        first = next((n for n in self.route_of(flight.message) if n in self._desk.config.lanes), "")
+        lane = self._desk.config.lanes.get(first)
+        return flight.message.send_at_ms - int(1000 * lane.ahead_s if lane else 0)
 
     def board_again(self, flights: Sequence[Flight]) -> None:
         """They were taken out of their line: find another, or the same."""
@@ -64,9 +73,7 @@ class Boarding:
         message = flight.message
         wanted = [name for name in self.route_of(message) if name in self._providers]
         if not wanted:
-            named = f" {message.provider!r}" if message.provider else ""
-            reason = Reason(ReasonKind.NO_ROUTE, detail=f"no provider{named} is configured for this message")
-            self._desk.decide(flight, self._desk.refusals.row(flight, LedgerState.REJECTED, reason, now_ms))
+            self._desk.decide(flight, self._nowhere(flight, now_ms))
             return
         breakers = self._desk.breakers
         if breakers.paused(message.tenant, message.stream.value):
@@ -76,6 +83,7 @@ class Boarding:
         if len(wanted) > 1 and breakers.ramping:
             wanted = breakers.eased(wanted, message.message_id, now_ms)
         full: Gate | None = None
+        early = False
         for name in self._overflowing(wanted, own) if self._lanes.capped else wanted:
             if breakers.provider_paused(name):
                 continue
@@ -83,6 +91,9 @@ class Boarding:
             if door is Door.SHUT:
                 continue
             gate = own.get(name) or self._lanes.gates[name]
+            if self._ahead and message.send_at_ms - now_ms > 1000 * gate.config.ahead_s:
+                early = True
+                continue
             if gate.allowance is not None and not self._take(flight, gate, now_ms):
                 full = full or gate
                 continue
@@ -92,10 +103,17 @@ class Boarding:
                 self._desk.observer.failover(wanted[0], name)
             self._line_up(flight, gate)
             return
-        if full is not None and full.allowance is not None:
+        if early:  # who keeps messages for us is not open, the others would send at once
+            self._desk.decide(flight, self._parked(flight, message.send_at_ms, ReceiptKind.SCHEDULED))
+        elif full is not None and full.allowance is not None:
             self._desk.decide(flight, self._capped(flight, full, full.allowance.again_ms(now_ms)))
         else:
             self.hold(flight, wanted, now_ms)
+
+    def _nowhere(self, flight: Flight, now_ms: int) -> AttemptRow:
+        named = f" {flight.message.provider!r}" if flight.message.provider else ""
+        reason = Reason(ReasonKind.NO_ROUTE, detail=f"no provider{named} is configured for this message")
+        return self._desk.refusals.row(flight, LedgerState.REJECTED, reason, now_ms)
 
     def _overflowing(self, wanted: Sequence[str], own: Mapping[str, Gate]) -> list[str]:
         """The route, with what takes a warm-up's overflow right behind it."""
@@ -125,7 +143,7 @@ class Boarding:
 
     def hold(self, flight: Flight, wanted: Sequence[str], now_ms: int) -> None:
         """No gate is open: the message waits in the ledger, its lane is asked again soon."""
-        holds = self._desk.holds
+        holds = self._desk.resting.holds
         crowd = len(holds) >= _ASKING  # enough of them look whether the door is open; the others are told
         due_ms = now_ms + int(1000 * (self._desk.config.hold_long_s if crowd else self._desk.config.hold_poll_s))
         holds.add(flight.message.message_id, flight.partition, wanted[0])
@@ -133,7 +151,7 @@ class Boarding:
         if row is not None and row.state is LedgerState.PARKED and flight.batch is None:
             self._desk.end(flight)
             self._desk.remember(flight.message)
-            self._desk.schedule.add(flight.partition, due_ms, flight.message.message_id)
+            self._desk.resting.add(flight.message.message_id, flight.partition, row, due_ms)
         else:
             self._desk.decide(flight, self._parked(flight, due_ms, ReceiptKind.ACCEPTED))
 
@@ -208,7 +226,8 @@ class Boarding:
                 self.board_again(gate.withdraw(lambda flight: not flight.probe_epoch))
         elif breakers.pauses:
             for gate in self._lanes:
-                self.board_again(gate.withdraw(lambda flight: self._is_paused(flight, gate.provider)))
+                name = gate.provider
+                self.board_again(gate.withdraw(lambda flight, name=name: self._is_paused(flight, name)))  # type: ignore[misc]
         if not shut:
             self._desk.wake_held()
         self._desk.waker.nudge()

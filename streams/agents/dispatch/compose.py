@@ -160,5 +160,6 @@ def _frame(content: Content, flight: Flight, entries: tuple[Entry, ...]) -> Batc
         attachments=content.attachments,
         track_opens=content.track_opens,
         track_clicks=content.track_clicks,
+        deliver_at_ms=flight.message.send_at_ms,
         stream=flight.message.stream.value,
     )

@@ -27,6 +27,8 @@ class LaneConfig:
     batch_size: int = 1000
     deadline_s: float = 30.0
     visibility_delay_s: float = 1800.0
+    ahead_s: float = 0.0
+    """How long before its ``send_at`` a message may be handed over, for the provider to keep; 0: not before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,8 @@ class Gate:
         """Put a message into the former of its content; it goes out when :meth:`line_up` has been called for it."""
         message = flight.message
         content = f"{message.content_hash}/{message.message_id}" if flight.single else message.content_hash
+        if self.config.ahead_s and message.send_at_ms > self._clock():
+            content = f"{content}@{message.send_at_ms}"  # one call, one time of delivery
         key = (flight.partition, message.stream, content)
         former = self._formers.get(key)
         if former is None:

@@ -88,6 +88,8 @@ class Orders:
             cancelled = replace(row, state=LedgerState.CANCELLED, changed_ms=desk.clock(), reason=reason)
             await self.rest_in(command.message_id, row, cancelled, batch)
             return
+        elif row.state is LedgerState.SENT:
+            log.info("%s cannot be cancelled: %s has it", command.message_id, row.provider)
         self.done(command.message_id, batch)
 
     async def _retry(self, command: Retry, row: AttemptRow | None, batch: BatchPort) -> None:

@@ -58,6 +58,7 @@ class Mailgun:
         self.config = config
         self.limits = Limits(MAX_RECIPIENTS, MAX_BYTES)
         self.visibility_delay_s = config.visibility_delay_s
+        self.schedules_ahead_s = config.schedule_ahead_s
         self.resends = config.resend_stored
         self.events_source = gaps.source(config) if config.fill_gaps else ""
         self.events_settle_s = config.visibility_delay_s

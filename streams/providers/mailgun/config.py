@@ -10,6 +10,8 @@ from streams.providers.mailgun.hosts import REGIONS
 _DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 MAX_WEBHOOK_AGE_S = 90_000
 """Below the life of a remembered token (``agents.normalise``): an older one could be used again with another event."""
+MAX_AHEAD_S = 3 * 86_400
+"""Depending on its plan an account may schedule three or seven days ahead: three hold for all."""
 EVENTS = ("delivered", "failed", "rejected", "complained", "unsubscribed", "opened", "clicked")
 """What is read to fill gaps: all that may be lost; ``accepted`` is known from the answer."""
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
@@ -53,6 +55,13 @@ class Config:
     track_clicks: bool | None = field(default=None, metadata=_doc("Likewise for clicks."))
     require_tls: bool = field(default=False, metadata=_doc("Deliver over TLS or not at all."))
     test_mode: bool = field(default=False, metadata=_doc("Mailgun accepts (and bills) messages without sending them."))
+    schedule_ahead_s: float = field(
+        default=0.0,
+        metadata=_doc(
+            "Hand messages with a `send_at` over so long before it, for Mailgun to keep until then; 0 keeps them here. "
+            "What was handed over cannot be cancelled, paused, suppressed or sent another way."
+        ),
+    )
     fill_gaps: bool = field(
         default=True,
         metadata=_doc(
@@ -92,6 +101,8 @@ class Config:
             object.__setattr__(self, "base_url", REGIONS[self.region])
         if not self.gap_events or not set(self.gap_events) <= {*EVENTS, "accepted"}:
             raise ValueError(f"gap_events must be some of {', '.join(EVENTS)}, accepted")
+        if not 0 <= self.schedule_ahead_s <= MAX_AHEAD_S:
+            raise ValueError(f"schedule_ahead_s must be between 0 and {MAX_AHEAD_S}: Mailgun keeps messages three days")
         if not 0 < self.gap_pages_per_s <= 50:
             raise ValueError("gap_pages_per_s must be above 0 and at most 50")
         if not _BASE_URL.fullmatch(self.base_url):

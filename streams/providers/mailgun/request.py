@@ -15,6 +15,8 @@ import gzip
 import json
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from functools import lru_cache
 
 from streams.content.mime import ascii_address, ascii_mailbox, build_mime, is_header_allowed, message_id_for, one_line
@@ -56,7 +58,7 @@ def fits(batch: Batch, max_recipients: int) -> str:
 def build_request(config: Config, authorization: str, batch: Batch, now_ms: int) -> HttpRequest:
     """The one POST that carries the batch."""
     finished = bool(batch.mime or batch.visible_to or batch.visible_cc)
-    fields = _options(config, batch)
+    fields = _options(config, batch, now_ms)
     files: list[tuple[str, str, str, bytes]] = []
     if finished:
         entry = batch.entries[0]
@@ -147,7 +149,7 @@ def _slots(batch: Batch) -> list[tuple[str, str]]:
     return [(name, f"x_{name}") for name in sorted(names)]
 
 
-def _options(config: Config, batch: Batch) -> Fields:
+def _options(config: Config, batch: Batch, now_ms: int) -> Fields:
     fields = [("o:tag", tag) for tag in _tags(batch.tags)]
     opens = config.track_opens if batch.track_opens is None else batch.track_opens
     clicks = config.track_clicks if batch.track_clicks is None else batch.track_clicks
@@ -161,6 +163,9 @@ def _options(config: Config, batch: Batch) -> Fields:
         fields.append(("o:tracking", "no"))
     if config.require_tls:
         fields.append(("o:require-tls", "true"))
+    if config.schedule_ahead_s and batch.deliver_at_ms > now_ms:
+        moment = datetime.fromtimestamp(-(-batch.deliver_at_ms // 1000), UTC)  # never too early
+        fields.append(("o:deliverytime", format_datetime(moment)))
     if config.test_mode:
         fields.append(("o:testmode", "yes"))
     return fields
