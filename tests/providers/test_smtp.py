@@ -178,17 +178,22 @@ async def test_a_changed_password_does_not_disturb_what_is_under_way(sandbox: Sa
 
 
 async def test_a_server_that_does_not_offer_starttls_gets_nothing() -> None:
+    ended = asyncio.Event()
+
     async def clear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 x\r\n")
         while line := await reader.readline():
             writer.write(b"250 x\r\n" if line.startswith(b"EHLO") else b"221 bye\r\n")
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     server = await asyncio.start_server(clear, "127.0.0.1", 0)
     adapter = smtp.create("relay", Config("127.0.0.1", server.sockets[0].getsockname()[1]))
     outcome = await one(adapter)
     assert isinstance(outcome, Deferred)
     assert (outcome.scope, outcome.reason.kind) == (Scope.ACCOUNT, ReasonKind.CONFIGURATION)
+    await asyncio.wait_for(ended.wait(), 5)
     server.close()
     await server.wait_closed()
 
