@@ -19,9 +19,9 @@ COPY streams /app/streams
 RUN python -m compileall -q -j 0 /app/streams /opt/streams/lib
 WORKDIR /var/lib/streams
 USER streams
-EXPOSE 8080 8090
-# The worker answers on 8090, the ingress on 8080; whichever runs here decides.
+EXPOSE 8080 8090 8091
+# The worker answers on 8090, the ingress on 8080, the pollers on 8091; whichever runs here decides.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-m", "streams.health", "http://127.0.0.1:8090/health/live", "http://127.0.0.1:8080/health/live"]
+  CMD ["python", "-m", "streams.health", "http://127.0.0.1:8090/health/live", "http://127.0.0.1:8080/health/live", "http://127.0.0.1:8091/health/live"]
 ENTRYPOINT ["python", "-m", "streams"]
 CMD ["worker"]

@@ -127,7 +127,7 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
 
 
 def test_every_service_of_the_compose_file_says_how_healthy_it_is() -> None:
-    assert set(SERVICES) == {"kafka", "topics", "worker", "ingress", "sandbox", "prometheus", "grafana"}
+    assert set(SERVICES) == {"kafka", "topics", "worker", "ingress", "poll", "sandbox", "prometheus", "grafana"}
     for name, service in SERVICES.items():
         check = service["healthcheck"]
         assert ("test" in check) or (name == "topics" and check == {"disable": True}), name
@@ -198,8 +198,11 @@ def test_whoever_judges_webhooks_sees_the_certificate_of_the_sandbox() -> None:
 def test_prometheus_scrapes_the_ports_that_the_services_open() -> None:
     scraped = yaml.safe_load((ROOT / "grafana/prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["dns_sd_configs"][0] for job in scraped}
-    assert {name: target["names"] for name, target in targets.items()} == {"worker": ["worker"], "ingress": ["ingress"]}
-    assert SERVICES["worker"]["expose"] == [str(targets["worker"]["port"])]
+    assert {name: target["names"] for name, target in targets.items()} == {
+        name: [name] for name in ("worker", "ingress", "poll")
+    }
+    for name in ("worker", "poll"):
+        assert SERVICES[name]["expose"] == [str(targets[name]["port"])]
     assert SERVICES["ingress"]["ports"][0].endswith(f":{targets['ingress']['port']}")
 
 
