@@ -103,8 +103,12 @@ class Boarding:
                 self._desk.observer.failover(wanted[0], name)
             self._line_up(flight, gate)
             return
-        if early:  # who keeps messages for us is not open, the others would send at once
-            self._desk.decide(flight, self._parked(flight, message.send_at_ms, ReceiptKind.SCHEDULED))
+        self._wait(flight, wanted, full, now_ms, early=early)
+
+    def _wait(self, flight: Flight, wanted: Sequence[str], full: Gate | None, now_ms: int, *, early: bool) -> None:
+        """No gate takes it now: those that could are shut, or full for today, or would send too early."""
+        if early:  # who keeps messages until their time is not open
+            self._desk.decide(flight, self._parked(flight, flight.message.send_at_ms, ReceiptKind.SCHEDULED))
         elif full is not None and full.allowance is not None:
             self._desk.decide(flight, self._capped(flight, full, full.allowance.again_ms(now_ms)))
         else:
