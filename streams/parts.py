@@ -47,7 +47,7 @@ from streams.configured import (
     topics_of,
 )
 from streams.content.render import Renderer
-from streams.core.message import Message, RecordRef
+from streams.core.message import Message, RecordRef, Stream
 from streams.engine import Backlog, CompactedReader, EngineApp, EngineFailure, Unit
 from streams.metrics import (
     BreakersMetrics,
@@ -61,7 +61,7 @@ from streams.metrics import (
     TrackMetrics,
 )
 from streams.providers._http import HttpExchange
-from streams.providers.base import Provider, dialogue_of
+from streams.providers.base import Provider, TellsExpiry, dialogue_of
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
 from streams.suppression_sync import job_of
@@ -261,9 +261,16 @@ class Parts:
     def measure(self) -> None:
         """Bring gauges up to date that nobody sets while working."""
         states = self.view.states()
+        held = self.dispatch.resting.holds.counts()
         for provider in self._settings.providers:
             state = states.get(provider)
             self._metrics.breaker(provider, state.value if state else "closed")
+            self._metrics.held_messages.at(provider).set(held[provider])
+        for stream in Stream:
+            self._metrics.oldest_open.at(stream.value).set(self.dispatch.oldest_open_ms(stream) / 1000)
+        for name, adapter in self.adapters.items():
+            if isinstance(adapter, TellsExpiry) and (expires_ms := adapter.expires_ms()):
+                self._metrics.credential_expiry.at(name.partition("/")[0]).set(expires_ms / 1000)
 
     # -- what agents are given
 

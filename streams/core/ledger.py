@@ -105,6 +105,8 @@ class AttemptRow:
     sent_ms: int = 0
     checks: int = 0
     """How often reconciliation has asked about the current uncertain attempt."""
+    asked_ms: int = 0
+    """Of parked rows: from when on the message was to be sent."""
     account: str = ""
     """The account at ``provider`` that the attempt was made with; empty for the provider's own."""
 

@@ -92,9 +92,9 @@ class DispatchMetrics:
     def dead_letter(self, topic: str, reason: str) -> None:
         self._metrics.dead_letters.at(topic, reason).inc()
 
-    def scheduled(self, count: int, oldest_due_ms: int | None) -> None:
-        self._metrics.scheduled_messages.at("retry").set(count)
-        self._metrics.oldest_due.at("retry").set((oldest_due_ms or 0) / 1000)
+    def scheduled(self, kind: str, count: int, oldest_due_ms: int | None) -> None:
+        self._metrics.scheduled_messages.at(kind).set(count)
+        self._metrics.oldest_due.at(kind).set((oldest_due_ms or 0) / 1000)
 
 
 class BreakersMetrics:

@@ -347,6 +347,14 @@ class SyncsSuppressions(Protocol):
         """None if the change was carried out (or there was nothing to remove)."""
 
 
+@runtime_checkable
+class TellsExpiry(Protocol):
+    """A provider whose credentials end at a known time."""
+
+    def expires_ms(self) -> int:
+        """When they do, in epoch milliseconds; 0 if that is not known."""
+
+
 # ---------------------------------------------------------------------------------------------- inbound
 
 

@@ -184,7 +184,7 @@ def test_dispatch_is_heard() -> None:
     dispatch.failover("mailgun", "ses")
     dispatch.reconciled("mailgun", "found")
     dispatch.dead_letter("outbound", "unreadable")
-    dispatch.scheduled(4, 5000)
+    dispatch.scheduled("retry", 4, 5000)
     read = scraped(metrics)
     assert read["streams_provider_attempts_total", (("outcome", "accepted"), ("provider", "ses"))] == 50
     assert read["streams_provider_batch_size_sum", (("provider", "ses"),)] == 50

@@ -28,21 +28,20 @@ from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Gate, Slot
-from streams.agents.dispatch.holds import Holds
 from streams.agents.dispatch.lanes import Lanes
 from streams.agents.dispatch.lending import EVERY_S, Lending
 from streams.agents.dispatch.limits import Limits
 from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.dispatch.orders import Orders
+from streams.agents.dispatch.partitions import Partitions
 from streams.agents.dispatch.refusals import Refusals
-from streams.agents.dispatch.schedule import Schedule
+from streams.agents.dispatch.resting import Resting
 from streams.agents.dispatch.tasks import Tasks
 from streams.agents.dispatch.waker import Waker
 from streams.agents.ports import BatchPort, EnginePort, TablePort
 from streams.agents.suppression_view import SuppressionView
-from streams.core.accounts import lane_of
 from streams.core.ids import partition_of, partition_of_text
-from streams.core.ledger import AttemptRow, LedgerState, is_foreign
+from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.message import Message, RecordRef, Stream
 from streams.providers.base import Exchange, Provider
 from streams.serde.internal import Malformed, pack, unpack
@@ -51,7 +50,6 @@ from streams.topics import PROVIDER_OUTCOMES, QUOTAS
 log = logging.getLogger(__name__)
 
 _RECENT = 50_000
-_DAY_MS = 86_400_000
 
 
 class Dispatch:
@@ -81,7 +79,8 @@ class Dispatch:
         self.breakers = breakers
         self.observer = observer
         self.clock = clock
-        self.schedule = Schedule()
+        self.resting = Resting()
+        self.schedule = self.resting.schedule
         self.busy: dict[str, Flight | None] = {}
         """Message ids that may not be touched; None while a command holds one."""
         self.refusals = Refusals(suppressions, config, everywhere or SuppressionView())
@@ -91,14 +90,13 @@ class Dispatch:
         self._waiters: dict[str, list[Callable[[], None]]] = {}
         self._recent: OrderedDict[str, Message] = OrderedDict()
         self._under_way: Counter[Stream] = Counter()
-        self._open_partitions: set[int] = set()
         self._decided: list[Settled] = []
         self._landed = asyncio.Event()
-        self.holds = Holds()
         self.limits = Limits(config.recipient_limit, config.tenant_rate)
         self._accounts = accounts
         self.lanes = Lanes(self, providers, accounts)
         self.lending = Lending(config.worker, self.lanes, clock, self._say)
+        self.partitions = Partitions(self)
         self.boarding = Boarding(self)
         self._admission = Admission(self)
         self._calls = Calls(
@@ -150,8 +148,7 @@ class Dispatch:
     def take_off(self, flight: Flight) -> None:
         """The message is ours alone from here on."""
         flight.generation = self.app.generation()
-        if self.holds:
-            self.holds.remove(flight.message.message_id)
+        self.resting.remove(flight.message.message_id)
         self.busy[flight.message.message_id] = flight
         self._under_way[flight.message.stream] += 1
 
@@ -202,8 +199,7 @@ class Dispatch:
                 self._place_used(flight)
             if row is not None and row.state in (LedgerState.PARKED, LedgerState.UNCERTAIN):
                 self.remember(flight.message)
-                self.holds.note(message_id, flight.partition, row)
-                self.schedule.add(flight.partition, row.due_ms, message_id)
+                self.resting.add(message_id, flight.partition, row)
             elif row is not None and row.state in (LedgerState.SUPPRESSED, LedgerState.EXPIRED):
                 self.observer.requests(flight.message.stream.value, row.state.value, 1)
             self.end(flight)
@@ -224,9 +220,7 @@ class Dispatch:
 
     def wake_held(self, lane: str | None = None) -> None:
         """What held them is over: whoever waits for this lane (None: for any) is woken at once."""
-        now_ms = self.clock()
-        for partition, message_id in self.holds.wake(lane):
-            self.schedule.add(partition, now_ms, message_id)
+        self.resting.wake(lane, self.clock())
         self.waker.nudge()
 
     def end(self, flight: Flight) -> None:
@@ -267,7 +261,7 @@ class Dispatch:
 
     def owns(self, partition: int) -> bool:
         """Whether this worker works on the partition."""
-        return partition in self._open_partitions and self.app.owns(self._outbound, partition)
+        return partition in self.partitions and self.app.owns(self._outbound, partition)
 
     def may_write(self, flight: Flight) -> bool:
         """Whether the flight's row is still ours: the partition, and in the generation in which the flight began."""
@@ -275,49 +269,12 @@ class Dispatch:
 
     async def partition_ready(self, partition: int) -> None:
         """The table is recovered: rebuild due times, and mark what an older owner left unfinished."""
-        now_ms = self.clock()
-        self._open_partitions.add(partition)
-        self._reshare()
-        owner = self._owner()
-        recent_ms = max(_DAY_MS, self.config.recipient_limit.window_ms if self.config.recipient_limit else 0)
-        unfinished = []
-        for message_id, row in list(self.book.rows(partition)):
-            if is_foreign(row, owner) or row.state is LedgerState.SENDING:
-                unfinished.append((message_id, row))
-            elif row.state in (LedgerState.PARKED, LedgerState.UNCERTAIN):
-                self.schedule.add(partition, row.due_ms, message_id)
-                self.holds.note(message_id, partition, row)
-            if now_ms - row.sent_ms < recent_ms:
-                self._recall(partition, message_id, row, now_ms)
-            if row.owed:
-                self.tasks.spawn(self.waker.pay(partition, message_id, row), partition)
-        for message_id, row in unfinished:
-            self.busy[message_id] = None
-            self.tasks.spawn(self.waker.doubt(message_id, row, now_ms), partition)
-        if unfinished:
-            log.warning("partition %d: %d sends of an older owner are uncertain", partition, len(unfinished))
-        self.waker.nudge()
-
-    def _reshare(self) -> None:
-        self.boarding.reshare(len(self._open_partitions) / self.config.partitions)
-        self.lending.regroup(self.app.generation())
-
-    def _recall(self, partition: int, message_id: str, row: AttemptRow, now_ms: int) -> None:
-        """Limits count what was sent before this worker came."""
-        bulk = row.source is not None and row.source.topic.endswith(".bulk")
-        stream = Stream.BULK if bulk else Stream.TRANSACTIONAL
-        self.lanes.recall(partition, row, lane_of(row.provider, row.account), now_ms)
-        self.limits.recall(partition, message_id, row, stream.value, now_ms)
+        self.partitions.ready(partition, self._owner())
 
     async def partition_lost(self, partition: int) -> None:
         """Give back what has not begun, let the calls under way end, then touch no row of it again."""
-        self.boarding.give_back(partition)
-        self.schedule.drop(partition)
-        self.holds.drop(partition)
-        self.lanes.drop(partition)
-        self.limits.drop(partition)
+        self.partitions.leaving(partition)
         await self.tasks.leave(partition, self.config.handover_s)
-        self._open_partitions.discard(partition)
         for message_id, holder in list(self.busy.items()):
             if self.partition_of(message_id) == partition:
                 if holder is not None:
@@ -325,8 +282,7 @@ class Dispatch:
                 self._waiters.pop(message_id, None)
                 del self.busy[message_id]
         self._landed.set()
-        self.book.lost(partition)
-        self._reshare()
+        self.partitions.left(partition)
 
     # ------------------------------------------------------------------ the clockwork
 
@@ -336,7 +292,7 @@ class Dispatch:
         for outcome in self.breakers.sums(self.clock()):
             partition = partition_of_text(outcome.provider, self.config.partitions)
             self.app.emit(topic, partition, outcome.provider.encode(), pack(outcome))
-        self.observer.scheduled(len(self.schedule), self.schedule.next_due_ms())
+        self.resting.report(self.observer)
 
     def _say(self, offer: bytes) -> None:
         self.app.emit(self.config.topics.name(QUOTAS), 0, self.config.worker.encode(), offer)
@@ -357,7 +313,11 @@ class Dispatch:
             self.boarding.park_paused()
             if self.config.lends and self.clock() - looked_ms >= 1000 * EVERY_S:
                 looked_ms = self.clock()
-                self.lending.look(len(self._open_partitions) / self.config.partitions, self.app.generation())
+                self.lending.look(self.partitions.share, self.app.generation())
+
+    def oldest_open_ms(self, stream: Stream) -> int:
+        """From when on the oldest message was to be sent that is not handed over; 0 if there is none."""
+        return self.resting.oldest_open_ms(stream, self.busy.values(), self.clock())
 
     def wake_in(self, seconds: float, callback: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(seconds, callback)

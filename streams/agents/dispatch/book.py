@@ -16,7 +16,7 @@ from streams.agents.dispatch.flight import Flight
 from streams.agents.expiry import Expiry
 from streams.agents.ports import EnginePort, TablePort, TicketPort, acked
 from streams.core.event import Reason, ReasonKind
-from streams.core.ledger import OPEN, AttemptRow, receipt_kind
+from streams.core.ledger import OPEN, AttemptRow, LedgerState, receipt_kind
 from streams.core.message import Message
 from streams.core.receipt import Facts, Receipt, ReceiptKind
 from streams.core.refusal import bounce_in
@@ -90,6 +90,8 @@ class Book:
         await acked(quits)
 
     def _put(self, flight: Flight, row: AttemptRow) -> TicketPort:
+        if row.state is LedgerState.PARKED and not row.asked_ms:
+            row = replace(row, asked_ms=max(flight.message.requested_ms, flight.message.send_at_ms))
         if flight.batch is None and receipt_kind(row) is not None and not row.owed:
             row = replace(row, owed=True)
         flight.row = row

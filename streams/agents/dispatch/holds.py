@@ -1,7 +1,7 @@
 """Messages held behind a closed door or an account's trouble: who they are, so that they go when that is over.
 
-They lie in the ledger with a due time; this index lives in memory and is rebuilt from the rows after a recovery. Without
-it everybody would have to be woken again and again only to find the door still shut.
+They lie in the ledger with a due time; this index lives in memory and is rebuilt from the rows after a recovery.
+Without it everybody would have to be woken again and again only to find the door still shut.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class DispatchObserver(Protocol):
     def dead_letter(self, topic: str, reason: str) -> None:
         """A record could not be used."""
 
-    def scheduled(self, count: int, oldest_due_ms: int | None) -> None:
-        """Parked rows of this process."""
+    def scheduled(self, kind: str, count: int, oldest_due_ms: int | None) -> None:
+        """Parked rows of this process. ``kind``: retry, send_at."""
 
 
 class Silent:
@@ -47,4 +47,4 @@ class Silent:
     def failover(self, wanted: str, taken: str) -> None: ...
     def reconciled(self, provider: str, result: str) -> None: ...
     def dead_letter(self, topic: str, reason: str) -> None: ...
-    def scheduled(self, count: int, oldest_due_ms: int | None) -> None: ...
+    def scheduled(self, kind: str, count: int, oldest_due_ms: int | None) -> None: ...

@@ -80,7 +80,7 @@ class Waker:
         if message_id in desk.busy or not desk.owns(partition):
             return
         row = desk.book.row(partition, message_id)
-        if row is None or (row.due_ms > desk.clock() and not desk.holds.hastened(message_id)):
+        if row is None or (row.due_ms > desk.clock() and not desk.resting.holds.hastened(message_id)):
             return
         if row.state is LedgerState.PARKED:
             desk.busy[message_id] = None

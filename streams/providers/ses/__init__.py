@@ -75,6 +75,10 @@ class Ses:
         """Look up AWS credentials (blocking, once); raises ValueError if there are none."""
         self._signer.prepare()
 
+    def expires_ms(self) -> int:
+        """When the credentials end; 0 for lasting ones."""
+        return self._signer.expires_ms()
+
     def fits(self, batch: Batch) -> str:
         return request.fits(batch, MAX_RECIPIENTS)
 

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from yarl import URL
@@ -37,6 +38,11 @@ class Signer:
     def ready(self) -> bool:
         """Whether credentials are at hand without looking them up."""
         return self._credentials is not None or bool(self._config.access_key_id)
+
+    def expires_ms(self) -> int:
+        """When temporary credentials end (botocore renews its own before that); 0 for lasting ones."""
+        ends: datetime | None = getattr(self._credentials, "_expiry_time", None)
+        return int(ends.timestamp() * 1000) if ends is not None else 0
 
     def sign(self, request: HttpRequest, service: str, region: str) -> HttpRequest:
         """``request`` with its ``Authorization``; as it is if there are no credentials."""
