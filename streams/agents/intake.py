@@ -29,13 +29,14 @@ from streams.agents.contents import ContentStore
 from streams.agents.dead_letters import dead_letter
 from streams.agents.intake_counts import IntakeCounts, IntakeObserver, SilentIntake
 from streams.agents.intake_fetching import Fetches, LooseUnit, NoFetcher
+from streams.agents.intake_items import Item, in_languages
 from streams.agents.intake_refusals import Known, known_in, known_of, refusals
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, UnitFactory, UnitPort
 from streams.core import ids
 from streams.core.event import Reason, ReasonKind
 from streams.core.fanout import PART, Shared, content_of, mentions_of, message_of, parts_of, share
 from streams.core.message import RecordRef, Stream, Template
-from streams.core.request import Invalid, Retention, SendRequest, read_request, times_fault
+from streams.core.request import Invalid, Retention, read_request, times_fault
 from streams.core.tenant import Tenant
 from streams.engine.errors import RecordTooLarge
 from streams.failpoints import failpoint
@@ -108,7 +109,7 @@ class Intake:
         self.observer.batch(batch.topic, run.counts)
         await run.unit.room()
 
-    async def _fetched(self, batch: BatchPort, item: _Item) -> None:
+    async def _fetched(self, batch: BatchPort, item: Item) -> None:
         """Go on with a request whose attachments have to be fetched; its offset waits for it."""
         unit = LooseUnit(self.app, batch)
         run = _Run(self, batch, unit, self.clock())
@@ -118,19 +119,6 @@ class Intake:
         await unit.acked()
         self.observer.batch(batch.topic, run.counts)
         batch.release()
-
-
-@dataclass(slots=True)
-class _Item:
-    """A valid request on its way."""
-
-    record: RecordPort
-    request: SendRequest
-    requested_ms: int
-    tenant: Tenant | None = None
-    template: Template | None = None
-    shared: Shared | None = None
-    ref: RecordRef | None = None
 
 
 class _Run:
@@ -144,7 +132,7 @@ class _Run:
         self._config = config
         self._batch = batch
         self._now_ms = now_ms
-        self._items: list[_Item] = []
+        self._items: list[Item] = []
         self._bulk_door = batch.topic == config.topics.name(SEND_REQUESTS_BULK)
         self._contents_topic = config.topics.name(CONTENTS)
         self._receipts_topic = config.topics.name(RECEIPTS)
@@ -175,7 +163,7 @@ class _Run:
         elif late is not None:
             self._refuse(record, late, known_of(request))
         else:
-            self._items.append(_Item(record, request, requested_ms))
+            self._items.append(Item(record, request, requested_ms))
 
     async def _learn(self, schema_id: int) -> None:
         """Ask the registry until it answers: a registry that is down is no reason to refuse a request."""
@@ -198,9 +186,11 @@ class _Run:
             if any(item.request.sender is None for item in missing):
                 await self._intake.tenants.caught_up()
             self._look_up(missing)
-        self._items = [item for item in self._items if self._is_served(item)]
+        self._items = [
+            one for item in self._items if self._is_served(item) for one in in_languages(item, self._intake.templates)
+        ]
 
-    def _look_up(self, items: list[_Item]) -> list[_Item]:
+    def _look_up(self, items: list[Item]) -> list[Item]:
         """The items of which something is still missing."""
         missing = []
         for item in items:
@@ -215,7 +205,7 @@ class _Run:
                 missing.append(item)
         return missing
 
-    def _is_served(self, item: _Item) -> bool:
+    def _is_served(self, item: Item) -> bool:
         request, tenant = item.request, item.tenant
         if tenant is not None and not tenant.enabled:
             return self._cannot(item, ReasonKind.CONFIGURATION, "tenant", f"tenant {request.tenant} is switched off")
@@ -229,13 +219,13 @@ class _Run:
         item.shared = share(content, pack)
         return True
 
-    def _cannot(self, item: _Item, kind: ReasonKind, field: str, detail: str) -> bool:
+    def _cannot(self, item: Item, kind: ReasonKind, field: str, detail: str) -> bool:
         self._refuse(item.record, Invalid(Reason(kind, code=field, detail=detail), field), known_of(item.request))
         return False
 
     # -- attachments by URL
 
-    def set_aside(self) -> list[_Item]:
+    def set_aside(self) -> list[Item]:
         """Take out the requests that something must be fetched for."""
         if not any(item.request.attachments for item in self._items):
             return []
@@ -244,7 +234,7 @@ class _Run:
             self._items = [item for item in self._items if item not in aside]
         return aside
 
-    async def fetch(self, item: _Item) -> None:
+    async def fetch(self, item: Item) -> None:
         """Give the content of a request its files, or refuse it. What was asked for, not what was found, is its
         identity: the same request again is a repeat even if the file has changed.
         """
@@ -299,7 +289,7 @@ class _Run:
         self._intake.contents.remember(key, shared.body, ref)
         return ref
 
-    def _too_large(self, item: _Item, size: int) -> None:
+    def _too_large(self, item: Item, size: int) -> None:
         detail = f"the content has {size} bytes when encoded, more than a record may have"
         self._cannot(item, ReasonKind.MESSAGE_TOO_LARGE, "", detail)
 
@@ -314,17 +304,20 @@ class _Run:
                 emitted = 0
                 await asyncio.sleep(0)
 
-    def _emit(self, item: _Item) -> int:
+    def _emit(self, item: Item) -> int:
         request, shared, config = item.request, item.shared, self._config
         assert shared is not None
         parts = parts_of(request, shared, _encode, config.secret)
-        refused = request.refused
-        self.counts.messages[request.stream] += len(parts)
-        self.counts.duplicates[request.stream] += mentions_of(request) - len(parts)
+        refused = request.refused if item.first else ()
+        if item.first:
+            self.counts.messages[request.stream] += len(parts)
+            self.counts.duplicates[request.stream] += mentions_of(request) - len(parts)
         if refused:
             sent = frozenset(part[0] for part in parts)  # "Ann@x" is sent to: of " ann@x" its sender hears nothing
             for recipient in refused:
                 self._tell(known_of(request), (recipient.email,), recipient.reason, but=sent)
+        if item.languages is not None:
+            parts = [part for part in parts if item.is_for(part)]
         topic, partitions, emit = config.topics.outbound(request.stream), config.partitions, self.unit.emit
         pack_part = self._packer(item, parts)
         for part in parts:
@@ -336,7 +329,7 @@ class _Run:
                 self._tell(known_of(request), (part[1].email,), reason)
         return len(parts) + len(refused)
 
-    def _packer(self, item: _Item, parts: list[Any]) -> Callable[[Any], bytes]:
+    def _packer(self, item: Item, parts: list[Any]) -> Callable[[Any], bytes]:
         """How to encode the message of a part: what many messages share is encoded once."""
         shared = item.shared
         assert shared is not None

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from streams.core import ids
+from streams.core.locale import base_id
 from streams.core.message import Content, Mailbox, Message, RecordRef, Role, Template
 from streams.core.request import Recipient, SendRequest
 from streams.core.tenant import Tenant
@@ -80,7 +81,9 @@ def share(content: Content, encode: Callable[[Content], bytes]) -> Shared:
     content_hash = ids.fingerprint(body)
     identity = content_hash
     if content.template is not None:
-        identity = ids.fingerprint(encode(replace(content, template=Template(content.template.template_id, "", ""))))
+        identity = ids.fingerprint(
+            encode(replace(content, template=Template(base_id(content.template.template_id), "", "")))
+        )
     return Shared(content, body, content_hash, identity.encode("ascii"))
 
 
