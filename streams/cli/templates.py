@@ -156,7 +156,7 @@ def _rendered(record: dict[str, Any], variables: dict[str, Any]) -> dict[str, st
         accepted_ms=0,
         data=variables,
     )
-    rendered = render_one(_compiled(record), message)
+    rendered = render_one(_compiled(record), message, {"unsubscribe_url": "https://example.com/unsubscribe"})
     if isinstance(rendered, RenderFailure):
         raise Failure(f"template {record['template_id']}: {rendered.reason.detail}")
     return {name: fill(getattr(rendered, name), {}) for name in ("subject", "text", "html")}

@@ -232,6 +232,37 @@ MISTAKES = {
         {},
         "[tracking] secrets is missing",
     ),
+    "tracking with a short key": (
+        MINIMAL + '[tracking]\npublic_url = "https://t.example.com"\nsecrets = ["env:SHORT"]',
+        {"SHORT": "hunter2"},
+        "[tracking] secrets env:SHORT has less than 16 bytes",
+    ),
+    "tracking without a place": (MINIMAL + "[tracking]\nopens = true", {}, "[tracking] public_url is missing"),
+    "tracking over http": (
+        MINIMAL + '[tracking]\npublic_url = "http://t.example.com"\nsecrets = ["env:LONG"]',
+        {"LONG": "hunter2" * 3},
+        "[tracking] public_url must be plain https",
+    ),
+    "tracking with a query": (
+        MINIMAL + '[tracking]\npublic_url = "https://t.example.com/?x=1"\nsecrets = ["env:LONG"]',
+        {"LONG": "hunter2" * 3},
+        "[tracking] public_url must be plain https",
+    ),
+    "tracking of a stranger": (
+        MINIMAL + '[providers.ses]\ntype = "ses"\n[tracking]\nproviders = ["sess"]',
+        {},
+        "[tracking] providers names the provider sess, which is not configured; did you mean ses?",
+    ),
+    "network": (
+        MINIMAL + '[tracking]\nscanner_networks = ["192.0.2.1/24"]',
+        {},
+        "[tracking] scanner_networks must hold networks like 192.0.2.0/24",
+    ),
+    "provider with our name": (
+        MINIMAL + '[providers.tracking]\ntype = "tracking"',
+        {},
+        "[providers.tracking] is the name of our own links",
+    ),
     "url": (
         MINIMAL + '[ingress]\npublic_url = "hooks.example.com"',
         {},
