@@ -28,8 +28,8 @@ _EXCERPT = 1_500
 
 
 _COPY = re.compile(
-    r"(?im)^[ \t>*-]*("
-    r"-{2,}[ \t]*(below this line is a copy|this is a copy of|enclosed is a copy|original message|unsent message"
+    r"(?im)^[ \t>*]{0,8}("
+    r"-{2,80}[ \t]{0,8}(below this line is a copy|this is a copy of|enclosed is a copy|original message|unsent message"
     r"|returned|message header|the header of|forwarded|urspr\w+ nachricht|message d'origine)"
     r"|return-path:|received: from|original message headers?:?$"
     r")"
@@ -40,15 +40,15 @@ _QUOTED = re.compile(r"(?m)^[ \t]?>(?!>>).*\n?")  # what a person quotes; sendma
 _BARE = r"[^\s<>()\[\]:;,\"]{1,80}@[^\s<>()\[\]:;,\"]{1,253}?"
 _ADDR = rf"<?({_BARE})>?"
 _PLACES = (
-    re.compile(rf"(?m)^[ \t]*<({_BARE})>(?: \(expanded from [^)\n]{{0,200}}\))?:"),  # qmail, Postfix, Courier
+    re.compile(rf"(?m)^[ \t]{{0,40}}<({_BARE})>(?: \(expanded from [^)\n]{{0,200}}\))?:"),  # qmail, Postfix, Courier
     re.compile(
-        r"(?im)(?:failed|reached|recipients?|following|errors|delivered to|address(?:es)?)[^\n]{0,80}:?[ \t-]*\n"
-        rf"(?:[ \t]*\r?\n){{0,3}}[ \t'*-]*{_ADDR}'?[ \t]*(?:\r?\n|\(|on \d|:|-|\Z)"
+        r"(?im)(?:failed|reached|recipients?|following|errors|delivered to|address(?:es)?)[^\n]{0,80}:?[ \t-]{0,20}\n"
+        rf"(?:[ \t]{{0,20}}\r?\n){{0,3}}[ \t'*-]{{0,40}}{_ADDR}'?[ \t]{{0,20}}(?:\r?\n|\(|on \d|:|-|\Z)"
     ),
     re.compile(rf"(?im)(?:your )?(?:message|e-?mail)\s{{1,3}}to\s{{1,3}}{_ADDR}\s{{1,3}}(?:could|can|was|has)"),
     re.compile(rf"(?i)deliver(?:ed)?(?: (?:your|the|this) (?:message|e-?mail))? to:?\s{{1,3}}{_ADDR}(?:[\s.,]|\Z)"),
     re.compile(rf"(?i)rcpt to:[ ]?{_ADDR}[\s>;)]"),
-    re.compile(rf"(?m)^[ \t]*{_ADDR}[ \t]*$"),
+    re.compile(rf"(?m)^[ \t]{{0,40}}{_ADDR}[ \t]{{0,40}}$"),
 )  # fmt: skip
 
 _DAEMON = re.compile(r"(?i)(mailer-daemon|postmaster|abuse)@")

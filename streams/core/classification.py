@@ -245,6 +245,7 @@ _WORDS: tuple[tuple[re.Pattern[str], Classification], ...] = (
     (_words(r"\bspam|unsolicited|\bjunk\b|content rejected|nature of the content"), _SPAM),
     (_words(r"unusual rate|rate.?limit|too quickly|too many (connections|messages|recipients)|throttl"), _RATE),
     (_words(r"concurren\w+ (connection|limit)|relay limit|sending limit|daily quota"), _RATE),
+    (_words(r"unresolvable (from|sender)|(from|sender) domain.{0,30}(resolv|not found|not exist|n't exist)"), _SENDER),
     (
         _words(r"domain.{0,20}(not found|n[o']t exist|unknown)|recipient domain|null mx|nxdomain"),
         _NO_DOMAIN,
