@@ -183,7 +183,7 @@ class ProviderSettings:
     """One provider. Keys not listed here belong to its type, see there."""
 
     name: str = field(metadata={"hidden": True})
-    type: str = required("`mailgun` or `ses`.", "mailgun")
+    type: str = required("`mailgun`, `ses`, `directmail` or `smtp`.", "mailgun")
     enabled: bool = key(True, "Whether messages may be routed to it; its webhooks are taken anyway.")
     rate: float = key(
         0.0, "Messages per second for the whole fleet; 0 for no limit of ours (SES: its own limit is read).", least=0
