@@ -98,6 +98,9 @@ def ingress(invocation: Invocation) -> int:
     help="Share of DirectMail messages that are reported to the MNS queue directmail-events instead of pushed.",
 )
 @click.option(
+    "--own-message-ids", is_flag=True, help="DirectMail writes Message-IDs of its own instead of keeping the sender's."
+)
+@click.option(
     "--smtp-port",
     type=click.IntRange(-1, 65535),
     help="SMTP with TLS from the start: 8465, or a free one where --port is 0; -1 is no SMTP.",
@@ -121,6 +124,7 @@ def sandbox(
     queue: str | None,
     notifications: bool,
     mns_share: float,
+    own_message_ids: bool,
     smtp_port: int | None,
     starttls_port: int | None,
     as_json: bool,
@@ -155,6 +159,7 @@ def sandbox(
             certificates_dir=folder / "certificates",
             queue="directmail-events" if mns_share else "",
             queue_share=mns_share,
+            keeps_message_id=not own_message_ids,
         ),
         webhook_delay_s=event_delay,
         webhook_duplicate_rate=repeat,
