@@ -22,7 +22,7 @@ from typing import Any
 from streams.core.message import Content, Message
 from streams.providers.base import Batch, Pattern, Slot, fill
 from streams.tracking.rewrite import UNSUBSCRIBE_URL, Links, PersonalLink, pixel_of, rewrite_html, rewrite_text
-from streams.tracking.tokens import Keyring, Origin, Purpose, binder_of, seal_link, seal_origin
+from streams.tracking.tokens import Keyring, Purpose, binder_of, packed, seal_link, seal_packed
 
 OPEN, CLICK, UNSUBSCRIBE = "k_o", "k_c", "k_u"
 """Slots: a recipient's tokens."""
@@ -62,15 +62,15 @@ class Plan:
 
     def tokens(self, message: Message, attempt: int, provider: str) -> dict[str, str]:
         """A recipient's tokens, by slot: those that this content needs."""
-        tracker = self.tracker
-        origin = Origin(message.message_id, attempt, tracker.clock(), provider, "", self.binder)
+        ring = self.tracker.ring
+        data = packed(message.message_id, attempt, self.tracker.clock(), provider, self.binder)
         made: dict[str, str] = {}
         if self.opens:
-            made[OPEN] = seal_origin(tracker.ring, Purpose.OPEN, origin)
+            made[OPEN] = seal_packed(ring, Purpose.OPEN, data)
         if self.clicks:
-            made[CLICK] = seal_origin(tracker.ring, Purpose.CLICK, origin)
+            made[CLICK] = seal_packed(ring, Purpose.CLICK, data)
         if self.header or self.offers_url:
-            made[UNSUBSCRIBE] = seal_origin(tracker.ring, Purpose.UNSUBSCRIBE, replace(origin, list_id=self.list_id))
+            made[UNSUBSCRIBE] = seal_packed(ring, Purpose.UNSUBSCRIBE, data, self.list_id)
         return made
 
     def data(self, tokens: Mapping[str, str]) -> dict[str, Any]:
