@@ -95,9 +95,13 @@ class Poller:
     # -- one poll
 
     async def _poll(self) -> None:
+        failures = 0  # of this one: its neighbours pause by themselves
         while not self._stop.is_set():
-            if await self._round() < 0:
-                await self._pause()
+            if await self._round() >= 0:
+                failures = 0
+            else:
+                failures += 1
+                await self._pause(failures)
 
     async def _round(self, *, give_up: bool = False) -> int:
         """How many items were received and are dealt with; -1 after an error."""
@@ -204,9 +208,9 @@ class Poller:
 
     # -- pauses, counts, logs
 
-    async def _pause(self, failures: int = 0) -> None:
+    async def _pause(self, failures: int) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), self.pace.pause_s(failures or self._failures))
+            await asyncio.wait_for(self._stop.wait(), self.pace.pause_s(failures))
 
     def _failed(self, result: str, why: str) -> None:
         self._failures += 1

@@ -126,9 +126,7 @@ async def test_a_handle_that_is_no_longer_good_is_an_error_and_the_others_are_de
     assert (again.key, again.times) == (b"M-1", 2)
 
 
-async def test_what_is_kept_gets_a_new_handle_with_which_it_is_deleted(
-    queue: tuple[MnsQueue, str], make: MAKE
-) -> None:
+async def test_what_is_kept_gets_a_new_handle_with_which_it_is_deleted(queue: tuple[MnsQueue, str], make: MAKE) -> None:
     queue[0].put("M-1", CLICK)
     source = make(mns_visibility_s=600)
     items = await source.receive()
