@@ -117,16 +117,15 @@ def _entry(name: ListName, item: Mapping[str, Any]) -> Listed | None:
     mailbox = address(item.get("address"))
     if not mailbox:
         return None
-    said = detail(item.get("error"))
     tags = tuple(tag for tag in (text(one, 128) for one in sequence(item.get("tags"))) if tag)
-    return Listed(
-        name,
-        mailbox,
-        _since_ms(item),
-        said if not text(item.get("code")) else detail(f"{text(item.get('code'))} {said}"),
-        () if name is not ListName.UNSUBSCRIBE or _EVERYTHING in tags else tags,
-        name is ListName.BOUNCE and said.startswith(BY_HAND),
-    )
+    said, code = detail(item.get("error")), text(item.get("code"), 32)
+    by_hand = name is ListName.BOUNCE and said.startswith(BY_HAND)
+    if by_hand:
+        said = said.removeprefix(BY_HAND).removeprefix(": ")
+    elif code:
+        said = detail(f"{code} {said}")
+    everything = name is not ListName.UNSUBSCRIBE or _EVERYTHING in tags
+    return Listed(name, mailbox, _since_ms(item), said, () if everything else tags, by_hand)
 
 
 def _since_ms(item: Mapping[str, Any]) -> int:
@@ -144,7 +143,7 @@ def _record(entry: Listed, now_ms: int) -> dict[str, Any]:
     record: dict[str, Any] = {"address": entry.address, "created_at": format_datetime(moment, usegmt=True)}
     if entry.name is ListName.BOUNCE:
         said = detail(entry.detail)
-        if entry.by_hand and not said.startswith(BY_HAND):
+        if entry.by_hand:
             said = f"{BY_HAND}: {said}" if said else BY_HAND
         record |= {"code": "550", "error": said}
     elif entry.name is ListName.UNSUBSCRIBE:
