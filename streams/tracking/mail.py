@@ -29,6 +29,7 @@ OPEN, CLICK, UNSUBSCRIBE = "k_o", "k_c", "k_u"
 ONE_CLICK = ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
 
 _MAX_PLANS = 256
+_MAX_CHARS = 50_000_000  # of all plans together
 _in_brackets = re.compile(r"<([^<>\s]{1,2048})>")
 
 
@@ -132,6 +133,7 @@ class Tracker:
         self.ring = ring
         self.clock = clock
         self._plans: OrderedDict[str, Plan | None] = OrderedDict()
+        self._chars = 0
 
     def page(self, purpose: Purpose) -> str:
         """What the URLs of a purpose begin with."""
@@ -150,8 +152,9 @@ class Tracker:
         if plan is not None and plain is not None:
             plan = plan.rewritten(*plain)
         self._plans[content_hash] = plan
-        if len(self._plans) > _MAX_PLANS:
-            self._plans.popitem(last=False)
+        self._chars += _chars(plan)
+        while len(self._plans) > _MAX_PLANS or self._chars > _MAX_CHARS:
+            self._chars -= _chars(self._plans.popitem(last=False)[1])
         return plan
 
     def _made(self, content: Content, content_hash: str) -> Plan | None:
@@ -180,6 +183,10 @@ class Tracker:
             frozenset(untouched),
         )
         return Plan(self, opens, clicks, header, offers_url, links if clicks else None, binder, content.list_id)
+
+
+def _chars(plan: Plan | None) -> int:
+    return 0 if plan is None else sum(len(part) for part in (*plan.text, *plan.html) if isinstance(part, str))
 
 
 def _sealed(ring: Keyring, binder: bytes, url: str) -> str:

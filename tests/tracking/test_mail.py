@@ -221,6 +221,16 @@ def test_a_content_is_planned_once() -> None:
     assert first is not tracking.plan("mailgun", content, "hash", ((), (HTML,)))
 
 
+def test_plans_of_giant_bodies_do_not_pile_up() -> None:
+    tracking = tracker(opens=True)
+    content = Content(SENDER, "Hi", html=HTML)
+    for number in range(20):
+        tracking.plan("mailgun", content, f"hash {number}", ((), ("x" * 10_000_000,)))
+    assert len(tracking._plans) == 4  # of five the pixels are too much
+    assert tracking._chars == sum(len(str(part)) for plan in tracking._plans.values() if plan for part in plan.html
+                                  if isinstance(part, str))  # fmt: skip
+
+
 # ------------------------------------------------------------------------------------------ adapters
 
 
