@@ -13,6 +13,7 @@ from pathlib import Path
 from streams.adapters import build_adapters
 from streams.doctor.finding import Finding, bad, good
 from streams.doctor.kafka import check_kafka
+from streams.doctor.links import check_links
 from streams.doctor.machine import check_data_dir, check_ingress
 from streams.doctor.providers import check_provider
 from streams.providers._http import HttpExchange
@@ -39,16 +40,17 @@ async def diagnose(
     ask: Exchange = exchange or own or HttpExchange()
     try:
         adapters, found = _adapters(settings, env)
-        kafka, ingress, *providers = await asyncio.gather(
+        kafka, ingress, links, *providers = await asyncio.gather(
             asyncio.to_thread(check_kafka, settings.kafka),
             check_ingress(settings.ingress, ask),
+            check_links(settings, ask),
             *(check_provider(name, adapter, ask, now_ms()) for name, adapter in adapters.items()),
         )
     finally:
         if own is not None:
             await own.aclose()
     local = check_data_dir(settings.worker, least_free_bytes)
-    return [*found, *kafka, *(finding for findings in providers for finding in findings), *ingress, *local]
+    return [*found, *kafka, *(finding for findings in providers for finding in findings), *ingress, *links, *local]
 
 
 async def diagnose_file(path: str | Path | None, env: Mapping[str, str]) -> list[Finding]:

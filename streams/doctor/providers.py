@@ -1,7 +1,7 @@
 """Providers: credentials they accept, keys that verify their webhooks, accounts that may send, clocks that agree.
 
 A provider is asked with calls that send nothing: Mailgun with an empty message, which it refuses as incomplete only
-after it has accepted key and domain (sending keys may ask nothing else); SES with GetAccount; SMTP with a login.
+after it has accepted key and domain (sending keys may ask nothing else); SES with GetAccount; DirectMail with a send without a recipient; SMTP with a login.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator, Iterator
 from email.utils import parsedate_to_datetime
 
 from streams.core.message import Stream
+from streams.doctor.directmail import check_directmail
 from streams.doctor.finding import Finding, bad, good
 from streams.doctor.queues import check_sqs
 from streams.doctor.smtp import check_smtp
 from streams.providers.base import Exchange, HttpRequest, HttpResponse, NoResponse, Provider
+from streams.providers.directmail import DirectMail
 from streams.providers.mailgun import Mailgun
 from streams.providers.ses import Ses
 from streams.providers.smtp import Smtp
@@ -33,6 +35,8 @@ async def check_provider(name: str, adapter: Provider, exchange: Exchange, now_m
         return [finding async for finding in _mailgun(name, adapter, exchange, now_ms)]
     if isinstance(adapter, Ses):
         return [finding async for finding in _ses(name, adapter, exchange, now_ms)]
+    if isinstance(adapter, DirectMail):
+        return await check_directmail(name, adapter, exchange, now_ms)
     if isinstance(adapter, Smtp):
         return await check_smtp(name, adapter)
     return []
