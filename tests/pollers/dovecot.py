@@ -57,12 +57,12 @@ def new_user() -> str:
 
 
 @contextmanager
-def running(program: str) -> Iterator[Dovecot]:
-    """Started and stopped."""
+def running(program: str, maildir: Path | None = None) -> Iterator[Dovecot]:
+    """Started and stopped. With a ``maildir`` that is everybody's only mailbox."""
     place = Path(tempfile.mkdtemp(prefix="imap-"))
     try:
         place.chmod(0o755)  # its processes give up root's rights
-        child, server = _start(program, place)
+        child, server = _start(program, place, maildir)
         try:
             yield server
         finally:
@@ -76,11 +76,11 @@ def running(program: str) -> Iterator[Dovecot]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _start(program: str, place: Path) -> tuple[subprocess.Popen[bytes], Dovecot]:
+def _start(program: str, place: Path, maildir: Path | None) -> tuple[subprocess.Popen[bytes], Dovecot]:
     certificate, key = _certificate(place)
     imaps, imap = _free_port(), _free_port()
     config = place / "dovecot.conf"
-    config.write_text(_config(place, certificate, key, imaps, imap))
+    config.write_text(_config(place, certificate, key, imaps, imap, maildir))
     with (place / "said").open("wb") as said:
         child = subprocess.Popen([program, "-F", "-c", str(config)], stdout=said, stderr=said)
     deadline = time.monotonic() + _START_S
@@ -97,7 +97,7 @@ def _start(program: str, place: Path) -> tuple[subprocess.Popen[bytes], Dovecot]
             time.sleep(0.05)
 
 
-def _config(place: Path, certificate: Path, key: Path, imaps: int, imap: int) -> str:
+def _config(place: Path, certificate: Path, key: Path, imaps: int, imap: int, maildir: Path | None) -> str:
     me = pwd.getpwuid(os.getuid())
     mail = place / "mail"
     mail.mkdir()
@@ -121,7 +121,7 @@ ssl = required
 ssl_cert = <{certificate}
 ssl_key = <{key}
 {users}first_valid_uid = 1
-mail_location = maildir:{mail}/%u
+mail_location = maildir:{maildir or f"{mail}/%u"}
 mailbox_list_index = no
 auth_failure_delay = 0
 service imap-login {{
