@@ -264,6 +264,16 @@ def test_an_entry_that_only_reads_needs_no_credentials_and_one_that_sends_does()
         directmail.create("dm", directmail.Config()).prepare()
 
 
+def test_webhooks_of_entries_that_share_a_topic_a_secret_or_a_queue_may_be_of_either() -> None:
+    queue = {"mns_queue": "events", "mns_account_id": "1"}
+    one = dm(topics=("1/a", "1/b"), push_secret="s", **queue)
+    for other in (dm(topics=("1/b",)), dm(push_secret="s"), dm(**queue)):
+        assert one.proves_alike(other) and other.proves_alike(one)
+    for other in (dm(topics=("1/c",)), dm(), dm(**{**queue, "mns_account_id": "2"})):
+        assert not one.proves_alike(other)
+    assert not one.proves_alike(object())
+
+
 def test_the_queue_is_that_of_the_account_in_its_region() -> None:
     queue = dm(region="eu-central-1", mns_queue="events", mns_account_id="123").queue
     assert queue is not None and queue.endpoint == "https://123.mns.eu-central-1.aliyuncs.com"

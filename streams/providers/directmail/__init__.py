@@ -96,6 +96,17 @@ class DirectMail:
             return judged
         return Verified(key=judged.message_id)
 
+    def proves_alike(self, other: object) -> bool:
+        """One of its topics, its secret or its queue is the other's too."""
+        if not isinstance(other, DirectMail):
+            return False
+        mine, theirs = self.config, other.config
+        return (
+            not set(mine.topics).isdisjoint(theirs.topics)
+            or bool(mine.push_secret and mine.push_secret == theirs.push_secret)
+            or bool(mine.mns_queue and (mine.mns_endpoint, mine.mns_queue) == (theirs.mns_endpoint, theirs.mns_queue))
+        )
+
     def learn_certificate(self, url: str, answer: HttpResponse | NoResponse, now_ms: int) -> None:
         self._certificates.learn(url, answer, now_ms)
 
