@@ -121,7 +121,7 @@ class MnsQueue:
 
     def _hide(self, message: _Message, seconds: int) -> None:
         message.visible_ms = self._now_ms() + seconds * 1000
-        message.handle = f"8-{uuid4().hex}-{message.visible_ms}-1"
+        message.handle = f"8-{uuid4().hex}-{message.visible_ms}-1=="  # the real ones end like that, too
 
     def _held(self, handle: str) -> _Message | None:
         now = self._now_ms()

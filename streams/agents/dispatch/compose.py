@@ -44,7 +44,7 @@ class Composer:
     async def compose(self, provider: str, flights: Sequence[Flight]) -> Composed:
         """One batch for ``flights``, which share a content hash."""
         composed = await self._composed(provider, flights)
-        choosy = self._choosy.get(provider)
+        choosy = self._choosy.get(provider.partition("/")[0]) if self._choosy else None  # all accounts alike
         if choosy is None or composed.batch is None or len(composed.flights) > 1:
             return composed
         reason = choosy.refusal(composed.batch)
