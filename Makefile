@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 # What the commands get besides their defaults, e.g. make demo ARGS="--messages 5000", make test ARGS="-k breaker".
 ARGS ?=
 
-.PHONY: help venv demo demo-kafka test test-kafka bench lint docs-check format lock clean
+.PHONY: help venv demo demo-kafka test test-kafka bench fuzz lint docs-check format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -41,6 +41,9 @@ test-kafka: venv ## run the tests on a real Apache Kafka, with faults
 
 bench: venv ## measure throughput and latency beside something simpler, e.g. ARGS="track --profile"
 	$(BIN)/streams bench $(ARGS)
+
+fuzz: venv ## read 20,000 damaged and random mails in each of the bounce parser's property tests
+	STREAMS_FUZZ_CASES=20000 $(BIN)/python -m pytest -q tests/bounces/test_hostile.py $(ARGS)
 
 lint: venv ## check style, format, types and import rules
 	$(BIN)/ruff check .

@@ -118,7 +118,7 @@ class Config:
         if not _CONFIGURATION_SET.fullmatch(self.configuration_set):
             raise ValueError("configuration_set may hold letters, digits, - and _, at most 64")
         if self.return_path:
-            return_path(self.return_path, _SAMPLE_ID, 9999, self.key)
+            return_path(self.return_path, _SAMPLE_ID, 999, self.key)  # no retry policy goes so far
             host = self.return_path.rpartition("@")[2]
             if not _HOST.fullmatch(host):
                 raise ValueError(f"return_path must be a domain or a mailbox, not {self.return_path!r}")
