@@ -305,7 +305,8 @@ class Parts:
 
     def _composer(self, adapters: Mapping[str, Provider]) -> Composes:
         """What stands before every provider call; in a test environment staging stands around it."""
-        composer = Composer(self.contents, Renderer(), adapters, tracker_of(self._settings, now_ms))
+        renderer = Renderer(text_from_html=self._settings.dispatch.text_from_html)
+        composer = Composer(self.contents, renderer, adapters, tracker_of(self._settings, now_ms))
         return composer if self.staging is None else StagedComposer(composer, self.staging)
 
     async def _load_message(self, ref: RecordRef) -> Message | None:

@@ -10,6 +10,8 @@ Rules:
 4. A template that cannot be read, a variable that is missing and a render without end are values
    (:class:`RenderFailure`), the message's own fault.
 5. One render at a time, on one thread.
+6. HTML that has no text beside it gets one made from it (:mod:`streams.content.plain_text`): of a plain template once,
+   with the same holes, else of each recipient's own page.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 from markupsafe import escape
 
+from streams.content.plain_text import CLOSE, OPEN, text_of, without_marks
 from streams.content.template_sandbox import Limits, MailEnvironment
 from streams.core.event import Reason, ReasonKind
 from streams.core.message import Content, Message, Template
@@ -55,6 +58,8 @@ class _Hole:
     name: str
     path: tuple[str | int, ...]
     expression: JinjaTemplate | None
+    markup: bool = False
+    """Its value is HTML by the template's own word (``safe``), also where it stands in text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Part:
     environment: MailEnvironment
     html: bool
     one_line: bool
+    derived: bool = False
+    """It is made from the finished HTML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +89,23 @@ class Compiled:
     data: Mapping[str, Any]
 
 
-def compile_content(content: Content, limits: Limits | None = None) -> Compiled | RenderFailure:
+def compile_content(
+    content: Content, limits: Limits | None = None, *, text_from_html: bool = True
+) -> Compiled | RenderFailure:
     """Prepare a content; literal content is plain and has no slots. A whole MIME message has no parts at all."""
     if content.template is None:
-        return Compiled(True, _literal(content.subject), _literal(content.text), _literal(content.html), (), {})
+        text = content.text or (text_of(without_marks(content.html)) if content.html and text_from_html else "")
+        return Compiled(True, _literal(content.subject), _literal(text), _literal(content.html), (), {})
     try:
-        parts = _parts(content.template, limits or Limits())
+        subject, text_part, html = parts = _parts(content.template, limits or Limits(), text_from_html)
     except TemplateSyntaxError as exc:
         return _failure(
             ReasonKind.TEMPLATE, f"template {content.template.template_id}, line {exc.lineno}: {exc.message}"
         )
     except Exception as exc:  # noqa: BLE001 - the template is foreign code: whatever it does to the parser
         return _failure(ReasonKind.TEMPLATE, f"template {content.template.template_id}: {_said(exc)}")
-    subject, text, html = parts
     plain = all(part.whole is None for part in parts)
-    return Compiled(plain, subject.pattern, text.pattern, html.pattern, parts, content.data)
+    return Compiled(plain, subject.pattern, text_part.pattern, html.pattern, parts, content.data)
 
 
 def variables_for(
@@ -124,17 +133,20 @@ def render_one(
         return Rendered(compiled.subject, compiled.text, compiled.html)
     data = _data_of(compiled, message, ours)
     try:
-        subject, text, html = (_literal(_finished(part, data)) for part in compiled.parts)
+        subject, text, html = (_finished(part, data) for part in compiled.parts)
     except Exception as exc:  # noqa: BLE001 - see compile_content
         return _failure(ReasonKind.RENDERING, _said(exc))
-    return Rendered(subject, text, html)
+    if compiled.parts[1].derived:
+        text = text_of(without_marks(html))
+    return Rendered(_literal(subject), _literal(text), _literal(html))
 
 
 class Renderer:
     """Compiled contents by content hash, the most recently used ones; failures are remembered too."""
 
-    def __init__(self, max_entries: int = 256, limits: Limits | None = None) -> None:
+    def __init__(self, max_entries: int = 256, limits: Limits | None = None, *, text_from_html: bool = True) -> None:
         self._max_entries = max_entries
+        self._text_from_html = text_from_html
         self._limits = limits or Limits()
         self._cached: OrderedDict[str, Compiled | RenderFailure] = OrderedDict()
 
@@ -142,7 +154,9 @@ class Renderer:
         """The compiled content; ``content_hash`` must be its hash."""
         found = self._cached.get(content_hash)
         if found is None:
-            found = self._cached[content_hash] = compile_content(content, self._limits)
+            found = self._cached[content_hash] = compile_content(
+                content, self._limits, text_from_html=self._text_from_html
+            )
             if len(self._cached) > self._max_entries:
                 self._cached.popitem(last=False)
         else:
@@ -153,12 +167,26 @@ class Renderer:
 # ---------------------------------------------------------------------------------------- compiling
 
 
-def _parts(template: Template, limits: Limits) -> tuple[Part, Part, Part]:
+def _parts(template: Template, limits: Limits, text_from_html: bool) -> tuple[Part, Part, Part]:
     plain_text = MailEnvironment(html=False, limits=limits)
-    return (
-        _part(template.subject, "s", plain_text, one_line=True),
-        _part(template.text, "t", plain_text),
-        _part(template.html, "h", MailEnvironment(html=True, limits=limits), html=True),
+    html = _part(template.html, "h", MailEnvironment(html=True, limits=limits), html=True)
+    derive = text_from_html and template.html and not template.text
+    text = _text_part(template.html, html, plain_text) if derive else _part(template.text, "t", plain_text)
+    return _part(template.subject, "s", plain_text, one_line=True), text, html
+
+
+def _text_part(source: str, html: Part, environment: MailEnvironment) -> Part:
+    """The text of an HTML part, with a hole wherever the page shows one."""
+    if html.whole is not None:
+        return Part((), (), None, environment, html=False, one_line=False, derived=True)
+    page, holes = _plain(environment.parse(without_marks(source)), "t", environment, from_html=True)
+    names = list(dict.fromkeys(part.name for part in page if isinstance(part, Slot)))
+    marked = "".join(p if isinstance(p, str) else f"{OPEN}{names.index(p.name)}{CLOSE}" for p in page)
+    pieces = _hole_mark.split(text_of(marked))
+    pattern = tuple(Slot(names[int(p)]) if at % 2 else p for at, p in enumerate(pieces) if p)
+    shown = {part.name for part in pattern if isinstance(part, Slot)}
+    return Part(
+        pattern, tuple(hole for hole in holes if hole.name in shown), None, environment, html=False, one_line=False
     )
 
 
@@ -172,7 +200,9 @@ def _part(
     return Part((), (), environment.from_string(source), environment, html, one_line)
 
 
-def _plain(tree: nodes.Template, family: str, environment: MailEnvironment) -> tuple[Pattern, tuple[_Hole, ...]]:
+def _plain(
+    tree: nodes.Template, family: str, environment: MailEnvironment, *, from_html: bool = False
+) -> tuple[Pattern, tuple[_Hole, ...]]:
     pattern: list[str | Slot] = []
     holes: dict[str, _Hole] = {}
     for output in tree.body:
@@ -185,7 +215,8 @@ def _plain(tree: nodes.Template, family: str, environment: MailEnvironment) -> t
             key = repr(path) if path else f"#{len(holes)}"
             if key not in holes:
                 expression = None if path else _compiled(node, environment)
-                holes[key] = _Hole(_slot_name(family, path, holes), path, expression)
+                markup = from_html and _is_safe(node)
+                holes[key] = _Hole(_slot_name(family, path, holes), path, expression, markup)
             pattern.append(Slot(holes[key].name))
     return tuple(pattern), tuple(holes.values())
 
@@ -207,6 +238,13 @@ def _slot_name(family: str, path: tuple[str | int, ...], holes: Mapping[str, _Ho
     name = f"{family}_" + re.sub(r"[^A-Za-z0-9_]", "_", "_".join(map(str, path)) or "x")[:40]
     taken = {hole.name for hole in holes.values()}
     return name if name not in taken else f"{name}_{len(taken)}"
+
+
+def _is_safe(node: nodes.Expr) -> bool:
+    """Whether the template says that a value is HTML."""
+    return any(
+        found.name == "safe" for found in (node, *node.find_all(nodes.Filter)) if isinstance(found, nodes.Filter)
+    )
 
 
 def _compiled(node: nodes.Expr, environment: MailEnvironment) -> JinjaTemplate:
@@ -242,6 +280,8 @@ def _value(part: Part, hole: _Hole, data: Mapping[str, Any]) -> str:
         text = value if type(value) is str else "" if value is None else str(value)
         if part.html:
             text = str(escape(text))
+    if hole.markup:
+        text = text_of(without_marks(text)).strip()
     return _on_one_line(text) if part.one_line else text
 
 
@@ -255,6 +295,7 @@ def _looked_up(path: tuple[str | int, ...], data: Mapping[str, Any]) -> Any:
     return value
 
 
+_hole_mark = re.compile(f"{OPEN}([0-9]+){CLOSE}")
 _line_ends = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
