@@ -18,7 +18,7 @@ States and the only ways between them:
     sending   -> sending            (again, the same attempt: a split batch)
     uncertain -> sent | parked | held
     held      -> sent | parked          (late proof, or a person retries)
-    sent      -> parked                 (a provider's final soft failure, answered by policy; or a person retries)
+    sent      -> parked | failed        (a provider's final soft failure, answered by policy; or a person retries)
     rejected, failed, expired, suppressed, cancelled -> parked   (a person retries; cancelled never)
 """
 
@@ -54,7 +54,7 @@ TRANSITIONS: dict[LedgerState | None, frozenset[LedgerState]] = {
     S.SENDING: frozenset({S.SENT, S.PARKED, S.REJECTED, S.FAILED, S.UNCERTAIN, S.SENDING, S.EXPIRED}),
     S.UNCERTAIN: frozenset({S.SENT, S.PARKED, S.HELD}),
     S.HELD: frozenset({S.SENT, S.PARKED}),
-    S.SENT: frozenset({S.PARKED}),
+    S.SENT: frozenset({S.PARKED, S.FAILED}),
     S.REJECTED: frozenset({S.PARKED}),
     S.FAILED: frozenset({S.PARKED}),
     S.EXPIRED: frozenset({S.PARKED}),
