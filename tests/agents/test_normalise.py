@@ -84,6 +84,14 @@ class Desk:
         return [dict(e.headers)["dlq.reason"].decode() for e in self.engine.on("t.dead-letters")]
 
 
+async def test_a_report_by_somebody_else_names_the_provider_that_had_sent_it() -> None:
+    desk = Desk()
+    await desk.take(payload(provider="ses-2"))
+    assert desk.receipts()[0].provider == "ses-2"
+    await desk.take(payload(sighting_id="other"))
+    assert desk.receipts()[1].provider == "mg"
+
+
 async def test_a_verified_payload_becomes_a_receipt_in_the_partition_of_our_message_id() -> None:
     desk = Desk()
     batch = await desk.take(payload(suppress=True))
@@ -270,3 +278,33 @@ async def test_a_mailgun_webhook_comes_home_through_its_own_adapter() -> None:
     (receipt,) = desk.receipts()
     assert (receipt.message_id, receipt.kind, receipt.attempt) == (MESSAGE_ID, K.DELIVERED, 2)
     assert receipt.provider_message_id == "x@mg.example.com"
+
+
+class Proven(JsonReader):
+    """Knows whose webhooks its key proves: its own, and those of names with the same first letter."""
+
+    def proves_alike(self, other: object) -> bool:
+        return isinstance(other, Proven) and other.name[0] == self.name[0]
+
+
+@pytest.mark.parametrize(
+    ("provider", "topic", "vouches"),
+    [
+        pytest.param("one", "mailgun", (), id="its own"),
+        pytest.param("two", "mailgun", ("three", "two"), id="the same key"),
+        pytest.param("", "mailgun", ("one", "three", "two"), id="a bridge that names none"),
+        pytest.param("ses", "ses", ("ses", "ses-eu"), id="an adapter that cannot tell"),
+        pytest.param("returns", "bounces", ("*",), id="our own mailbox"),
+        pytest.param("links", "tracking", ("*",), id="our own tracking"),
+    ],
+)
+async def test_a_receipt_says_whose_attempts_its_proof_is_good_for(
+    provider: str, topic: str, vouches: tuple[str, ...]
+) -> None:
+    desk = Desk()
+    readers = [Proven("one"), Proven("two"), Proven("three"), JsonReader("ses", "ses"), JsonReader("ses-eu", "ses")]
+    readers += [JsonReader("returns", "bounces"), JsonReader("links", "tracking")]
+    desk.normalise.config = replace(desk.normalise.config, readers={r.name: r for r in readers})
+    await desk.take(payload(), topic=f"t.webhooks.{topic}", provider=provider)
+    (receipt,) = desk.receipts()
+    assert (receipt.vouches, receipt.filled) == (vouches, False)
