@@ -112,7 +112,7 @@ class Track:
             state = _read_state(row)
             if isinstance(state, Malformed):
                 return True
-            if state.early and state.facts is None and now_ms - state.last_ms > _ORPHAN_MS:
+            if state.early and state.facts is None and now_ms - state.last_ms > min(_ORPHAN_MS, retention_ms):
                 self._hear(partition, key, state)
             return expired(state, now_ms, retention_ms)
 

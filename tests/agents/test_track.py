@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from streams.core.event import BounceType, EventType, Status
 from streams.core.ids import message_id, partition_of_text, recipient_key, recipient_key_of
 from streams.core.message_state import MessageState
 from streams.core.receipt import Receipt, ReceiptKind
-from streams.core.suppression import Hold, Suppression, SuppressionKind
+from streams.core.suppression import Hold, Suppression, SuppressionChange, SuppressionKind
 from streams.serde.configuration import decode_audit
 from streams.serde.events import decode_event
 from streams.serde.internal import pack, packer, unpack, unpacker
@@ -351,3 +352,37 @@ async def test_a_receipt_costs_at_most_40_microseconds(monkeypatch: pytest.Monke
             best[kind] = min(best.get(kind, each_us), each_us)
     print({kind.value: f"{each_us:.1f} µs" for kind, each_us in best.items()})
     assert max(best.values()) <= 40
+
+
+async def test_a_complaint_about_a_message_that_nobody_remembers_is_heard_after_some_hours_and_once() -> None:
+    desk = Desk()
+    desk.track.config = replace(desk.track.config, retention_ms=30 * 86_400_000)
+    complaint = receipt(K.COMPLAINED, 1, at_s=0, suppress=True)
+    await desk.take(complaint, receipt(K.DELIVERED, 1, at_s=0))
+    assert not desk.engine.on("t.receipts")
+    await desk.track.sweep(PARTITION, NOW_MS + 6 * 3_600_000)
+    assert not desk.engine.on("t.receipts"), "dispatch may still claim it"
+    for _ in range(2):
+        await desk.track.sweep(PARTITION, NOW_MS + 6 * 3_600_000 + 1)
+    (emitted,) = desk.engine.on("t.receipts")
+    change = unpack(emitted.value or b"")
+    assert isinstance(change, SuppressionChange)
+    assert (change.kind, change.changed_ms, emitted.partition) == (SuppressionKind.COMPLAINT, NOW_MS, PARTITION)
+
+
+async def test_what_a_foreign_provider_says_is_counted_and_never_heard() -> None:
+    desk = Desk()
+    forged = receipt(K.COMPLAINED, 1, at_s=0, provider="other", suppress=True)
+    await desk.take(receipt(K.SENT, 1), forged)
+    assert desk.counts.foreign == {"other": 1}
+    await desk.track.sweep(PARTITION, NOW_MS + 24 * 3_600_000)
+    assert not desk.engine.on("t.receipts")
+    assert not list(desk.suppressions.items(PARTITION))
+
+
+async def test_what_was_fetched_counts_as_filled_only_if_its_webhook_had_not_come() -> None:
+    desk = Desk()
+    await desk.take(receipt(K.SENT, 1), receipt(K.DELIVERED, 1), receipt(K.DELIVERED, 1, filled=True))
+    assert not desk.counts.filled
+    await desk.take(receipt(K.OPENED, 1, filled=True))
+    assert desk.counts.filled == {"mailgun-eu": 1}

@@ -29,6 +29,7 @@ from streams.providers.base import (
     HttpRequest,
     HttpResponse,
     Inbound,
+    ListName,
     NoResponse,
     NotFound,
     Provider,
@@ -526,12 +527,63 @@ class TestFind:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"domain": "a/b"}, {"domain": ""}, {"base_url": "https://x/v3"}, {"base_url": "x"}]
+    "changes",
+    [
+        {"domain": "a/b"},
+        {"domain": ""},
+        {"base_url": "https://x/v3"},
+        {"base_url": "x"},
+        {"region": "mars"},
+        {"schedule_ahead_s": 4 * 86_400},
+        {"gap_events": ("stored",)},
+        {"gap_events": ()},
+        {"gap_pages_per_s": 0},
+    ],
 )
-def test_a_configuration_that_cannot_work_is_refused_in_one_line(changes: dict[str, str]) -> None:
+def test_a_configuration_that_cannot_work_is_refused_in_one_line(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))) as raised:
         mailgun(**changes)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "host"),
+    [
+        ({}, "api.mailgun.net"),
+        ({"region": "us"}, "api.mailgun.net"),
+        ({"region": "eu"}, "api.eu.mailgun.net"),
+        ({"region": "eu", "base_url": "https://proxy.example.com"}, "proxy.example.com"),
+    ],
+)
+def test_every_call_goes_to_the_region_of_the_domain(options: dict[str, str], host: str) -> None:
+    provider = create("mg", Config("mg.example.com", "key-1", **options))
+    calls = [
+        provider.build_request(batch(), NOW),
+        provider.events_request(0, NOW),
+        provider.list_request(ListName.BOUNCE, 0, NOW),
+    ]
+    assert {urlsplit(call.url).netloc for call in calls} == {host}
+
+
+def test_what_is_due_later_is_given_with_its_time_where_that_is_wanted() -> None:
+    late = batch(deliver_at_ms=NOW + 60_500)
+    ahead = mailgun(schedule_ahead_s=3600.0)
+    assert fields(ahead.build_request(late, NOW))["o:deliverytime"] == ["Tue, 14 Nov 2023 22:16:01 +0000"]
+    assert "o:deliverytime" not in fields(ahead.build_request(late, NOW + 60_500)), "its time has come"
+    assert "o:deliverytime" not in fields(mailgun().build_request(late, NOW))
+
+
+def test_test_mode_asks_mailgun_not_to_send() -> None:
+    assert fields(mailgun(test_mode=True).build_request(batch(), NOW))["o:testmode"] == ["yes"]
+    assert "o:testmode" not in fields(mailgun().build_request(batch(), NOW))
+
+
+def test_providers_with_one_signing_key_or_one_domain_prove_each_others_webhooks() -> None:
+    here = mailgun()
+    assert here.proves_alike(mailgun(domain="other.example.com"))
+    assert here.proves_alike(mailgun(signing_keys=("another",)))
+    assert not here.proves_alike(mailgun(domain="other.example.com", signing_keys=("another",)))
+    assert not here.proves_alike(object())
 
 
 def test_secrets_do_not_show() -> None:
