@@ -9,6 +9,7 @@ from typing import Any
 
 from streams.agents.breaker_view import BreakerView
 from streams.agents.dispatch import Dispatch
+from streams.agents.dispatch.account_source import AccountSource
 from streams.agents.dispatch.composed import Composed
 from streams.agents.dispatch.config import DispatchConfig, LaneConfig
 from streams.agents.dispatch.flight import Flight
@@ -108,7 +109,15 @@ class FunctionProvider:
 class Desk:
     """Holds everything a test looks at. ``exchange`` may be replaced to see or delay the call."""
 
-    def __init__(self, *, lanes: dict[str, LaneConfig] | None = None, automatic: bool = True, **config: Any) -> None:
+    def __init__(
+        self,
+        *,
+        lanes: dict[str, LaneConfig] | None = None,
+        automatic: bool = True,
+        accounts: AccountSource | None = None,
+        **config: Any,
+    ) -> None:
+        self.accounts = accounts
         self.clock = Clock()
         self.engine = FakeEngine(automatic=automatic)
         self.crashes: list[BaseException] = []
@@ -134,6 +143,7 @@ class Desk:
             providers=self.providers,  # type: ignore[arg-type]
             exchange=self._exchange,
             breakers=self.breakers,
+            accounts=self.accounts,
             config=self.config,
             observer=Silent(),
             clock=self.clock,

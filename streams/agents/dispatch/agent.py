@@ -200,10 +200,21 @@ class Dispatch:
             if row is not None and row.state in (LedgerState.PARKED, LedgerState.UNCERTAIN):
                 self.remember(flight.message)
                 self.resting.add(message_id, flight.partition, row)
+                self._look_again(flight, row)
             elif row is not None and row.state in (LedgerState.SUPPRESSED, LedgerState.EXPIRED):
                 self.observer.requests(flight.message.stream.value, row.state.value, 1)
             self.end(flight)
         self.waker.nudge()
+
+    def _look_again(self, flight: Flight, row: AttemptRow) -> None:
+        """What held it may have ended while its row was being written: then it was not among those who were woken."""
+        holds = self.resting.holds
+        message_id = flight.message.message_id
+        if holds.is_hastened(message_id):
+            self.schedule.add(flight.partition, self.clock(), message_id)
+        elif (lane := holds.trouble_of(row)) and not self.lanes.is_troubled(lane):
+            holds.hasten(message_id)
+            self.schedule.add(flight.partition, self.clock(), message_id)
 
     def _place_used(self, flight: Flight) -> None:
         """Of a warm-up's cap: what was not handed over gives its place back."""

@@ -249,6 +249,7 @@ class Boarding:
         """Send nothing through a provider for a while, as when its account says that sending is off."""
         if (gate := self._lanes.gates.get(provider)) is not None:
             gate.pause(self._desk.clock() + int(1000 * seconds))
+            gate.trouble = Reason(ReasonKind.ACCOUNT, detail=f"sending is switched off at {provider}")
             gate.trouble = reason or gate.trouble
 
     def park_paused(self) -> None:

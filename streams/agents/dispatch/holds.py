@@ -30,18 +30,27 @@ class Holds:
 
     def add(self, message_id: str, partition: int, lane: str) -> None:
         """It waits for this lane."""
-        if message_id in self._lane_of:
-            self.remove(message_id)
+        hastened = message_id in self._hastened
+        self.remove(message_id)
+        if hastened:
+            self._hastened.add(message_id)
         self._lane_of[message_id] = (lane, partition)
         self._by_lane.setdefault(lane, {})[message_id] = partition
 
     def note(self, message_id: str, partition: int, row: AttemptRow) -> None:
         """A row has come to rest or was found after a recovery: it counts if an account's trouble parked it."""
-        if row.state is LedgerState.PARKED and row.reason is not None and row.reason.kind in ACCOUNT_TROUBLE:
-            self.add(message_id, partition, lane_of(row.provider, row.account))
+        if lane := self.trouble_of(row):
+            self.add(message_id, partition, lane)
+
+    @staticmethod
+    def trouble_of(row: AttemptRow) -> str:
+        """The lane whose account's trouble parked the row; empty if it was nothing of that kind."""
+        troubled = row.state is LedgerState.PARKED and row.reason is not None and row.reason.kind in ACCOUNT_TROUBLE
+        return lane_of(row.provider, row.account) if troubled else ""
 
     def remove(self, message_id: str) -> None:
         """It moves again, or is no more."""
+        self._hastened.discard(message_id)
         held = self._lane_of.pop(message_id, None)
         if held is not None:
             lane = self._by_lane[held[0]]
@@ -56,6 +65,14 @@ class Holds:
         self._hastened.update(name for _, name in woken)
         return woken
 
+    def hasten(self, message_id: str) -> None:
+        """It may go before it is due."""
+        self._hastened.add(message_id)
+
+    def is_hastened(self, message_id: str) -> bool:
+        """Whether it has been woken, and has not moved yet."""
+        return message_id in self._hastened
+
     def hastened(self, message_id: str) -> bool:
         """Whether it was woken before it is due; told once."""
         if message_id in self._hastened:
@@ -67,7 +84,6 @@ class Holds:
         """The partition went to another worker."""
         for message_id in [name for name, (_, home) in self._lane_of.items() if home == partition]:
             self.remove(message_id)
-            self._hastened.discard(message_id)
 
     def counts(self) -> Counter[str]:
         """How many are held, by provider."""

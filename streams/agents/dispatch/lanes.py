@@ -149,6 +149,11 @@ class Lanes:
         moved = [one for gate in self for one in gate.withdraw(lambda flight: flight.message.tenant == tenant)]
         self._desk.boarding.board_again(moved)
 
+    def is_troubled(self, lane: str) -> bool:
+        """Whether the account takes nothing at present."""
+        gate = self.gates.get(lane)
+        return gate is not None and (not gate.ready or gate.paused_until_ms > self._desk.clock())
+
     def reshare(self, share: float) -> None:
         """This worker owns that share of the partitions."""
         self._share = share
