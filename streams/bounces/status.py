@@ -116,7 +116,8 @@ def _recipient(fields: Mapping[str, str]) -> tuple[Verdict, str]:
     address = address_of(fields.get("original-recipient", "")) or address_of(fields.get("final-recipient", ""))
     verdict = Verdict(kind, address, occurred_ms=date_ms(fields.get("last-attempt-date", "")))
     if kind in (Kind.FAILED, Kind.DELAYED):
-        verdict = _judged(verdict, code, fields.get("diagnostic-code", ""), expired=word == "expired")
+        comment = fields.get("status", "").partition("(")[2].rpartition(")")[0]
+        verdict = _judged(verdict, code, fields.get("diagnostic-code", "") or comment, expired=word == "expired")
     return verdict, f"action:{word}" if word and word not in ACTIONS else ""
 
 

@@ -211,6 +211,11 @@ def _writings(mails: Mails) -> None:
         hard("w5@example.net"),
     )
     one(
+        "status-comment-tells",
+        "Final-Recipient: rfc822; w5b@example.net\nAction: failed\nStatus: 5.0.0 (recipient reached disk quota)\n",
+        soft("w5b@example.net", "mailbox_full"),
+    )
+    one(
         "folded",
         "Final-Recipient: rfc822;\n\tw6@example.net\nAction: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp;\n 550-5.1.1 user\n 550 5.1.1 unknown\n",
         hard("w6@example.net"),
