@@ -30,7 +30,7 @@ from streams.sandbox.smtp_reports import smtp_plan
 from streams.sandbox.smtp_session import SmtpSession
 from streams.sandbox.smtp_tls import certificate
 
-_IDS: Final = re.compile(r"([^@.\s]+)(?:\.(\d{1,4}))?")
+_IDS: Final = re.compile(r"([^@.\s]+)(?:\.(\d{1,4})(?:\.[^@\s]*)?)?")
 _PAIR: Final = re.compile(r"([A-Za-z0-9_-]+)=([A-Za-z0-9_-]+)")
 
 
@@ -175,7 +175,7 @@ class Smtp:
 
 
 def _variables(head: Any, message_id: str) -> dict[str, Any]:
-    """What identifies a message: a service's own header, or the Message-ID (`id`, or `id.number` for a resend)."""
+    """What identifies a message: a service's own header, or the Message-ID (`id`, or `id.number…` for a resend)."""
     found: dict[str, Any] = {}
     local = _IDS.fullmatch(message_id.rpartition("@")[0])
     if local is not None:
