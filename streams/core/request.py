@@ -112,7 +112,7 @@ _order_to_provider = re.compile(rb"(?:\A|[\r\n])(x-mailgun-|x-ses-)", re.IGNOREC
 """A header field that Mailgun or SES obeys: variables, tags, recipients. Such a variable could name the message of
 somebody else, whose state the events would then change."""
 
-_template_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}").fullmatch
+is_template_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,254}").fullmatch
 _list_id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}").fullmatch
 
 
@@ -222,7 +222,7 @@ def _check_content(request: SendRequest) -> None:
         raise Fault("", f"the request has more than one form of content ({named}); exactly one is allowed")
     if not forms:
         raise Fault("", "the request has no content: give template_id, or subject with text or html, or mime")
-    if request.template_id and not _template_name(request.template_id):
+    if request.template_id and not is_template_id(request.template_id):
         raise Fault("template_id", "is no template id (letters, digits, dots, hyphens, underscores and slashes)")
     if forms == ["text or html"]:
         _check_inline(request, inline)

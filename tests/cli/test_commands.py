@@ -294,3 +294,29 @@ def test_templates_are_stored_listed_and_tried_out(on_kafka: Streams) -> None:
     broken = on_kafka("templates", "put", "bad", "--subject", "{{ x", "--text", "y")
     assert broken.code == 1
     assert "template bad, line 1" in broken.complaint
+
+
+def test_variants_of_a_template_are_stored_and_tried_out_by_language(on_kafka: Streams) -> None:
+    for locale, hello in (("", "Hello"), ("de", "Hallo"), ("pt-BR", "Oi")):
+        more = ("--locale", locale) if locale else ()
+        ran = on_kafka(
+            "templates", "put", "hello", "--subject", f"{hello} {{{{ name }}}}", "--text", "x", *more, "--json"
+        )
+        assert ran.code == 0, ran.err
+    listed = on_kafka("templates", "list", "--json").json
+    assert [row["template_id"] for row in listed] == ["hello", "hello#de", "hello#pt-br"]
+
+    def subject(*arguments: str, data: str = '{"name": "Ann"}') -> str:
+        shown = on_kafka("templates", "render", "hello", "--data", data, "--json", *arguments)
+        assert shown.code == 0, shown.err
+        text: str = shown.json["subject"]
+        return text
+
+    assert subject() == "Hello Ann"
+    assert subject("--locale", "de-AT") == "Hallo Ann"
+    assert subject(data='{"name": "Ann", "locale": "pt_BR"}') == "Oi Ann"
+    assert subject("--locale", "pt") == "Hello Ann"
+    assert on_kafka("templates", "render", "hello", "--locale", "?").code == 2
+    assert on_kafka("templates", "put", "a b", "--subject", "x", "--text", "y").code == 2
+    early = on_kafka("templates", "put", "other", "--subject", "x", "--text", "y", "--locale", "fr")
+    assert "there is no template other yet" in early.err
