@@ -8,7 +8,7 @@ from streams.agents.contents import Gone
 from streams.agents.dispatch.compose import Composer
 from streams.agents.dispatch.flight import Flight
 from streams.content.render import Renderer
-from streams.core.event import ReasonKind
+from streams.core.event import Reason, ReasonKind
 from streams.core.message import Content, Mailbox, Message, RecordRef, Template
 from streams.providers.base import Batch, Slot, fill
 from streams.serde.internal import pack
@@ -48,6 +48,28 @@ def flights(content: Content | None, *people: dict[str, Any], **fields: Any) -> 
         message = desk.message(f"u{number}@example.net", content=content, data=data, **fields)
         made.append(Flight(message, 0, RecordRef("outbound", 0, number), None))
     return made
+
+
+class NoFiles(FunctionProvider):
+    """A provider that carries one message at a time, and no tags."""
+
+    def fits(self, batch: Batch) -> str:
+        return "one at a time"
+
+    def refusal(self, batch: Batch) -> Reason | None:
+        return Reason(ReasonKind.INVALID_REQUEST, detail="no tags here") if batch.tags else None
+
+
+async def test_what_a_provider_cannot_carry_at_all_is_refused_with_its_reason() -> None:
+    content = Content(SENDER, subject="Hi", text="Hello", tags=("news",))
+    (flight,) = flights(content, {})
+    composed = await composer(provider=NoFiles("mailgun")).compose("mailgun/@acme", [flight])
+    assert composed.batch is None
+    assert [(one, reason.detail) for one, reason in composed.refused] == [(flight, "no tags here")]
+    several = flights(content, {}, {})
+    assert (await composer(provider=NoFiles("mailgun")).compose("mailgun", several)).one_by_one == several
+    plain = await composer(provider=NoFiles("mailgun")).compose("mailgun", flights(Content(SENDER, text="t"), {}))
+    assert plain.batch is not None and plain.refused == []
 
 
 async def test_a_template_that_only_interpolates_is_one_body_with_variables_per_recipient() -> None:

@@ -73,7 +73,7 @@ class DirectMailFleet(Fleet):
 
     def __init__(self, folder: Path, bootstrap: str, *, prefix: str, signature: str, own_ids: bool) -> None:
         super().__init__(folder, bootstrap, prefix=prefix, profile="embedded")
-        self._own_ids = own_ids
+        self.own_ids = own_ids
         self._config.write_text(
             CONFIG.format(
                 bootstrap=bootstrap,
@@ -89,7 +89,7 @@ class DirectMailFleet(Fleet):
         webhooks = f"http://127.0.0.1:{self._ingress_port}/webhooks"
         data = str(self.folder / "sandbox")
         options = ["--webhooks", webhooks, "--data", data, "--event-delay", "0.05", "--mns-share", "0.5"]
-        options += ["--own-message-ids"] if self._own_ids else []
+        options += ["--own-message-ids"] if self.own_ids else []
         self._spawn("sandbox", ["sandbox", "--port", str(self._sandbox_port), "--smtp-port", "-1", *options])
         assert self._spawn("topics", ["topics", "create"]).wait(30) == 0, self.log("topics")
         self._await(f"{self._sandbox}/sandbox/stats")
@@ -150,6 +150,18 @@ def test_every_fate_comes_home_by_push_and_by_pull(fleet: DirectMailFleet) -> No
     ways = {dict(record.headers)["verified"] for record in records}
     assert ways == {b"1", b"mns"}
     assert {dict(record.headers)["provider"] for record in records} == {b"dm"}
+
+
+def test_an_answer_that_was_lost_is_settled_by_the_notification_and_nothing_is_sent_twice(
+    fleet: DirectMailFleet,
+) -> None:
+    fleet.fault(kind="status_after", provider="directmail", count=1)
+    (identity,) = fleet.produce([single(800, on_uncertain="hold")])
+    end = E.UNCERTAIN if fleet.own_ids else E.DELIVERED  # without our Message-ID nobody can tell whose it is
+    fleet.until("it is settled", lambda: end in types_of(fleet).get(identity, ()), 30)
+    taken = [line for line in fleet.ledger() if line.get("variables", {}).get("message_id") == identity]
+    assert len([line for line in taken if "plan" in line]) == 1
+    assert E.UNCERTAIN in types_of(fleet)[identity]
 
 
 def test_a_bounce_says_why_and_suppresses(fleet: DirectMailFleet) -> None:
