@@ -1,7 +1,8 @@
 """Providers: credentials they accept, keys that verify their webhooks, accounts that may send, clocks that agree.
 
 A provider is asked with calls that send nothing: Mailgun with an empty message, which it refuses as incomplete only
-after it has accepted key and domain (sending keys may ask nothing else); SES with GetAccount; DirectMail with a send without a recipient; SMTP with a login.
+after it has accepted key and domain (sending keys may ask nothing else); SES with GetAccount; DirectMail with a send
+without a recipient; SMTP with a login.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from streams.doctor.directmail import check_directmail
 from streams.doctor.finding import Finding, bad, good
 from streams.doctor.queues import check_sqs
 from streams.doctor.smtp import check_smtp
-from streams.providers.base import Exchange, HttpRequest, HttpResponse, NoResponse, Provider
+from streams.providers.base import EventsPage, Exchange, HttpRequest, HttpResponse, NoResponse, Provider
 from streams.providers.directmail import DirectMail
 from streams.providers.mailgun import Mailgun
 from streams.providers.ses import Ses
@@ -60,6 +61,20 @@ async def _mailgun(name: str, adapter: Mailgun, exchange: Exchange, now_ms: int)
             'signing_keys = ["env:MAILGUN_SIGNING_KEY"]'
         )
         yield bad(f"{name} webhook key", "there is no signing key: every webhook will be refused", advice)
+    if adapter.events_source:
+        yield _mailgun_events(name, adapter, await exchange(adapter.events_request(now_ms - 1000, now_ms), _DEADLINE_S))
+    if config.test_mode:
+        advice = f"take [providers.{name}] test_mode out where mail shall reach anybody"
+        yield bad(f"{name} test mode", "Mailgun accepts (and bills) messages and delivers none", advice)
+
+
+def _mailgun_events(name: str, adapter: Mailgun, answer: HttpResponse | NoResponse) -> Finding:
+    check = f"{name} events"
+    page = adapter.read_events_page(answer, 0)
+    if isinstance(page, EventsPage):
+        return good(check, "can be read: doubtful sends are settled, lost webhooks are made up for")
+    advice = f"set [providers.{name}] events_key to a key that may read events, or fill_gaps = false"
+    return bad(check, f"the events cannot be read ({page.detail})", advice)
 
 
 def _mailgun_credentials(name: str, adapter: Mailgun, answer: HttpResponse | NoResponse) -> Finding:
