@@ -66,7 +66,8 @@ class Comparison:
     unit: str
     ours: tuple[Reading, ...]
     theirs: tuple[Reading, ...]
-    target: Target
+    target: Target | None
+    """None: told for orientation."""
     broker: str
     note: str = ""
 
@@ -78,7 +79,7 @@ class Comparison:
     @property
     def met(self) -> bool:
         """Whether the median ratio reaches the target."""
-        return bool(self.ratios) and self.target.met(Spread.of(self.ratios).median)
+        return bool(self.ratios) and (self.target is None or self.target.met(Spread.of(self.ratios).median))
 
     @property
     def busiest(self) -> float:

@@ -13,13 +13,14 @@ import re
 import time
 from typing import Any
 
+from streams.bench.bare import CONCURRENCY, batch_of, now_ms
 from streams.bench.child import Config, Meter
 from streams.bench.deployment import API_KEY, DOMAIN, PARTITIONS
 from streams.bench.figures import Comparison, Reading, Target, percentile
 from streams.bench.lab import REAL, Child, Lab, Options, lab, say
 from streams.bench.logs import Counter, fill, make_topics
 from streams.bench.mail import single_request
-from streams.bench.send import CONCURRENCY, batch_of, now_ms, start_worker
+from streams.bench.send import start_worker
 from streams.bench.usage import Stopwatch
 from streams.topics import DELIVERY_EVENTS, SEND_REQUESTS
 

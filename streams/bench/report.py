@@ -34,7 +34,7 @@ def table(comparisons: Iterable[Comparison]) -> None:
             _spread(each.ours),
             _spread(each.theirs),
             Text(_three(ratio), style="green" if each.met else "red"),
-            f"{each.target}{'' if each.met else '  missed'}",
+            f"{each.target or '–'}{'' if each.met else '  missed'}",
             _load(each),
             each.broker,
         )
@@ -54,7 +54,7 @@ def _comparison(each: Comparison) -> dict[str, Any]:
         "unit": each.unit,
         "broker": each.broker,
         "ratio": {"min": ratio.low, "median": ratio.median, "max": ratio.high, "rounds": list(each.ratios)},
-        "target": str(each.target),
+        "target": str(each.target) if each.target else None,
         "met": each.met,
         "others_at_rest": each.busiest < BUSY_LIMIT,
         "note": each.note,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from streams.core.value import value
 
 
 class EventType(StrEnum):
@@ -107,7 +109,7 @@ class ReasonKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reason:
     """Why, for a program (``kind``) and for a person (``detail``).
 
@@ -121,7 +123,7 @@ class Reason:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeliveryEvent:
     """One record of ``delivery-events``; times in epoch milliseconds, 0 where there is none."""
 

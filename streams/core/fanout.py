@@ -22,12 +22,13 @@ from streams.core.locale import base_id
 from streams.core.message import Content, Mailbox, Message, RecordRef, Role, Template
 from streams.core.request import Recipient, SendRequest
 from streams.core.tenant import Tenant
+from streams.core.value import value
 
 Encode = Callable[[Any], bytes]
 """Deterministic bytes of any value of a request: equal values have equal bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Shared:
     """A request's content as all its messages share it: ``body`` is its encoding, ``identity`` what was asked for."""
 

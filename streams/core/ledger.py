@@ -24,12 +24,12 @@ States and the only ways between them:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from streams.core.event import Reason
 from streams.core.message import RecordRef
 from streams.core.receipt import ReceiptKind
+from streams.core.value import value
 
 
 class LedgerState(StrEnum):
@@ -79,7 +79,7 @@ RECEIPT_OF: dict[LedgerState, ReceiptKind] = {
 """What a row in a settled state tells track."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttemptRow:
     """One message's row. ``owner`` is ``worker@generation`` of the writer; ``lease_until_ms`` outlives the call's
     deadline.

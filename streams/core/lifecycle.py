@@ -19,7 +19,6 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from streams.core.attempts import (
@@ -44,6 +43,7 @@ from streams.core.lifecycle_events import EVENT_OF, events_of
 from streams.core.message_state import MAX_COUNT, MessageState, with_early, with_entry
 from streams.core.receipt import Receipt, ReceiptKind
 from streams.core.suppression import SuppressionChange, change_of
+from streams.core.value import value
 
 __all__ = ["EVENT_OF", "PRECEDENCE", "TRANSITIONS", "Step", "advance", "expired"]
 
@@ -89,7 +89,7 @@ _NOTHING = MessageState(None, S.ACCEPTED)
 del K, S
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """What one receipt led to. ``state`` is None only where there was none and the receipt concerns no message.
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from streams.core.value import value
+
 
 class Stream(StrEnum):
     """The two priorities; each has its own topic, lanes and concurrency."""
@@ -37,7 +39,7 @@ class Role(StrEnum):
     BCC = "bcc"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mailbox:
     """An address (RFC 5322 addr-spec) and a display name, both as the sender wrote them."""
 
@@ -67,7 +69,7 @@ class Template:
     html: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Content:
     """What all messages of a request share. Either ``mime``, or ``template``, or ``subject`` with ``text``/``html``.
 
@@ -93,7 +95,7 @@ class Content:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecordRef:
     """Where a record lies in Kafka."""
 
@@ -102,7 +104,7 @@ class RecordRef:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """One send to one recipient, as intake hands it to dispatch.
 

@@ -13,11 +13,11 @@ Rules:
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from streams.core.event import Status
 from streams.core.receipt import Facts, Receipt, ReceiptKind
+from streams.core.value import value
 
 MAX_SEEN = 64
 """Entries of a timeline, and receipts kept early. Beyond it the oldest opens and clicks are forgotten first."""
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageState:
     """The row of one message in the table ``messages``.
 

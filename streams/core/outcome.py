@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from streams.core.event import Reason
+from streams.core.value import value
 
 
 class Scope(StrEnum):
@@ -41,7 +42,7 @@ class AttemptResult(StrEnum):
     UNCERTAIN = "uncertain"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """The provider took the message; ``provider_message_id`` without angle brackets, empty if it gave none of use."""
 

@@ -12,10 +12,11 @@ provider reported later. Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from streams.core.event import Automated, BounceType, Reason
+from streams.core.value import value
 
 
 class ReceiptKind(StrEnum):
@@ -51,7 +52,7 @@ class ReceiptKind(StrEnum):
     UNSUPPRESS = "unsuppress"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Facts:
     """What events need to say about a message and only dispatch knows; carried by every receipt of dispatch."""
 
@@ -67,7 +68,7 @@ class Facts:
     """Whether the message's retry policy also answers a provider's final soft failure of an attempt."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Receipt:
     """One fact. For ``SUPPRESS``/``UNSUPPRESS`` the ``message_id`` holds the recipient key alone."""
 

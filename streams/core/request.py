@@ -34,9 +34,10 @@ from streams.core.request_fields import (
     one_of,
     tags,
 )
+from streams.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recipient:
     """Whom to send to, and what the template says to them alone."""
 
@@ -52,7 +53,7 @@ class RefusedRecipient:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SendRequest:
     """A valid request. ``sender`` is None where the tenant's default is meant; times are epoch ms, 0 for none."""
 

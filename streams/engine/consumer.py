@@ -31,6 +31,7 @@ from streams.engine.batch import Assignment, Batch
 from streams.engine.consumer_thread import EngineConsumerThread
 from streams.engine.errors import ProduceError
 from streams.engine.offsets import Tracker
+from streams.engine.pace import Pace
 from streams.engine.source_reader import SourceReader
 from streams.engine.units import UnitLane
 
@@ -60,11 +61,14 @@ class EngineConsumer(driver.Consumer):
         self._wake = asyncio.Event()  # something may be deliverable now
         self._progress = asyncio.Event()  # a batch was done
         self._reader: SourceReader | None = None
+        self._is_drained = False
         self._busy_until_s = 0.0
         self._commit_lock = asyncio.Lock()
         self._committing: asyncio.Future[None] | None = None
         self._drained = asyncio.Event()
         super().__init__(*args, **kwargs)
+        settings = self.app.settings
+        self._pace = Pace(settings.poll_busy_s, settings.gather_s, settings.gather_from_per_s)
 
     def _new_consumer_thread(self) -> EngineConsumerThread:
         return EngineConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -166,16 +170,22 @@ class EngineConsumer(driver.Consumer):
         if not self._open or reader is None:
             await self._wait_for(self._wake, _CLOSED_POLL_S)
             return
-        settings = self.app.settings
+        settings, epoch = self.app.settings, self._epoch
+        if self._is_drained:
+            is_busy = time.monotonic() < self._busy_until_s
+            await asyncio.sleep(self._pace.wait_s if is_busy else settings.poll_idle_s)
+            if self._epoch != epoch:
+                return
         if self._fetched or reader.held:
             reader.hold(self._full(reader.held))
-        runs = reader.poll(_POLL_RUNS * settings.chunk)
-        if runs:
+        limit = _POLL_RUNS * settings.chunk
+        runs = reader.poll(limit)
+        count = sum(map(len, runs.values()))
+        self._is_drained = count < limit
+        if count:
             self._busy_until_s = time.monotonic() + _BUSY_FOR_S
+            self._pace.came(count)
             self._fetched.extend((self.assigned[tp], records, 0) for tp, records in runs.items())
-        else:
-            is_busy = time.monotonic() < self._busy_until_s
-            await asyncio.sleep(settings.poll_busy_s if is_busy else settings.poll_idle_s)
 
     async def _deliver_fetched(self) -> bool:
         """Deliver one chunk of each partition that has room; the rest of a run waits. True when more can follow at

@@ -24,6 +24,7 @@ from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
 from streams.engine.errors import ProduceError, RecordTooLarge
+from streams.engine.pace import Pace
 from streams.engine.tickets import Ticket, acked
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class EngineProducer(driver.Producer):
         settings = self.app.settings
         self._max_record = settings.max_record_bytes
         self._max_unacked = settings.max_unacked_records
+        self._pace = Pace(settings.linger_s, settings.gather_s, settings.gather_from_per_s)
         self._open: dict[tuple[str, int], _OpenBatch] = {}
         self._unacked: dict[Ticket, _OpenBatch] = {}
         self._unknown: dict[str, deque[_OpenBatch]] = {}  # topics whose metadata are being fetched
@@ -160,6 +162,7 @@ class EngineProducer(driver.Producer):
         partitions = producer.client.cluster.partitions_for_topic(batch.tp.topic)
         if partitions is not None and batch.tp.partition not in partitions:
             raise ValueError(f"topic {batch.tp.topic} has no partition {batch.tp.partition}")
+        producer._message_accumulator._linger_time = self._pace.wait_s
         batch.message_batch = producer._message_accumulator._append_batch(batch.builder, batch.tp)
         batch.message_batch.future.add_done_callback(partial(self._on_done, batch))
 
@@ -177,6 +180,7 @@ class EngineProducer(driver.Producer):
     def _on_done(self, batch: _OpenBatch, future: asyncio.Future[Any]) -> None:
         self._unacked.pop(batch.ticket, None)
         self._unacked_records -= batch.count
+        self._pace.came(batch.count)
         if self._unacked_records <= self._max_unacked:
             self._ebb.set()
         key = (batch.tp.topic, batch.tp.partition)

@@ -23,6 +23,7 @@ from streams.core.event import Automated, BounceType, Reason
 from streams.core.message import Attachment, Mailbox
 from streams.core.outcome import BatchOutcome
 from streams.core.receipt import ReceiptKind
+from streams.core.value import value
 
 # ---------------------------------------------------------------------------------------------- outbound
 
@@ -45,7 +46,7 @@ def fill(pattern: Pattern, variables: Mapping[str, str]) -> str:
     return "".join(part if isinstance(part, str) else variables.get(part.name, "") for part in pattern)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One recipient of a batch. ``variables`` fill the slots of the batch's patterns."""
 
@@ -55,7 +56,7 @@ class Entry:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Batch:
     """What one provider call carries: shared parts, and an entry per recipient (no address twice, case-insensitively).
 
@@ -86,7 +87,7 @@ class Batch:
     """``transactional`` or ``bulk``: a provider may keep them apart (a configuration set, a pool of addresses)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HttpRequest:
     """A request to be exchanged; ``body`` is complete. ``url`` is absolute. Neither key nor content shows in a
     traceback.
@@ -98,7 +99,7 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HttpResponse:
     """A complete answer; header names in lower case."""
 
@@ -428,7 +429,7 @@ async def judge(provider: Provider, inbound: Inbound, exchange: Exchange, now_ms
     return provider.verify(inbound, now_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sighting:
     """One thing a provider reported about one recipient of one message, in our words.
 
