@@ -185,13 +185,15 @@ class Sync:
                 await self._change(request)
 
     async def _page(self, name: ListName, begin_ms: int, request: HttpRequest) -> ListPage:
+        said = ""
         for _ in range(_TRIES):
             answer = await self.exchange(request, _DEADLINE_S)
             page = self.provider.read_list(name, begin_ms, answer, self.clock())
             if isinstance(page, ListPage):
                 return page
+            said = page.detail
             await self._wait(page, f"its list of {name.value}s cannot be read")
-        raise SyncFailed(f"{self.name}: its list of {name.value}s cannot be read: {page.detail}")
+        raise SyncFailed(f"{self.name}: its list of {name.value}s cannot be read: {said}")
 
     async def _change(self, request: HttpRequest) -> None:
         for _ in range(_TRIES):

@@ -273,15 +273,16 @@ class _Run:
         if after is row:
             return
         self._suppressions[key] = after
+        now_ms = self._now_ms
+        if change.doubtful and (after.in_force(now_ms) == (row.in_force(now_ms) if row else ())):
+            return  # remembered; nothing is suppressed by it yet
         self.counts.suppression(change)
         self._audit_suppression(change, receipt)
 
     def _audit_suppression(self, change: SuppressionChange, receipt: Receipt | None) -> None:
         action = "suppression.remove" if change.lifts else "suppression.add"
-        why = {} if change.kind is None else {"kind": change.kind.value}
-        for name, value in (("message_id", change.message_id), ("list_id", change.list_id)):
-            if value:
-                why[name] = value
+        about = {"kind": change.kind or "", "message_id": change.message_id, "list_id": change.list_id}
+        why = {name: str(value) for name, value in about.items() if value}
         if receipt is None:
             cause, detail = f"{change.kind}/{change.list_id}/{change.changed_ms}", change.note
         else:

@@ -92,3 +92,29 @@ def test_a_record_that_cannot_be_read_changes_nothing() -> None:
     view.read(b"sync/mailgun", b'{"at_ms": 5}')
     view.read(order.key, None)
     assert len(view) == 0
+
+
+async def test_a_worker_that_began_without_rules_obeys_those_that_come_later() -> None:
+    view = SuppressionView()
+    assert not view
+    one = Desk()
+    one.dispatch = type(one.dispatch)(
+        app=one.engine,
+        attempts=one.engine.table("attempts"),
+        suppressions=one.engine.table("suppressions"),
+        everywhere=view,
+        composer=one.dispatch._calls.composer,
+        load_message=one._load,
+        providers=one.providers,  # type: ignore[arg-type]
+        exchange=one._exchange,
+        breakers=one.breakers,
+        config=one.config,
+        observer=one.dispatch.observer,
+        clock=one.clock,
+        crash=one.crashes.append,
+    )
+    await one.open()
+    order = order_of(SuppressionRule(K.MANUAL, 1, pattern="example.net"), Topics(), PARTITIONS)
+    view.read(order.key, order.value)
+    await one.give(one.message())
+    assert one.requests == []

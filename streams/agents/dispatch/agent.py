@@ -83,7 +83,7 @@ class Dispatch:
         self.schedule = self.resting.schedule
         self.busy: dict[str, Flight | None] = {}
         """Message ids that may not be touched; None while a command holds one."""
-        self.refusals = Refusals(suppressions, config, everywhere or SuppressionView())
+        self.refusals = Refusals(suppressions, config, SuppressionView() if everywhere is None else everywhere)
         self._load = load_message
         self._outbound = config.topics.outbound("transactional")
         self.tasks = Tasks(crash)

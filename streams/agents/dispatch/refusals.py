@@ -20,7 +20,7 @@ _read = unpacker(Suppression)
 
 
 class Refusals:
-    """Reads the table ``suppressions`` of the same partition, where its lag is harmless, and what holds for everybody."""
+    """Reads the table ``suppressions`` of the same partition (its lag is harmless) and what holds for everybody."""
 
     def __init__(self, suppressions: TablePort, config: DispatchConfig, everywhere: SuppressionView) -> None:
         self._suppressions = suppressions
