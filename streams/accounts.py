@@ -14,18 +14,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from streams.agents.configuration import Configured
 from streams.agents.dispatch.account_source import Opened, Signature
 from streams.agents.dispatch.config import LaneConfig
 from streams.configured import lane_config, warm_up
-from streams.core.accounts import Account, forbidden, has_accounts, is_reference
+from streams.core.accounts import Account, account_of, forbidden, has_accounts, is_reference
 from streams.core.event import Reason, ReasonKind
 from streams.core.tenant import Tenant
 from streams.providers import registry
-from streams.settings import ProviderSettings, Settings, SettingsError, provider_options, resolve
-from streams.settings.accounts import account_settings
+from streams.settings import ProviderSettings, Secret, Settings, SettingsError, provider_options, resolve
+from streams.settings.accounts import LANE_KEYS, account_settings
+from streams.settings.read import fields_of, file_name, is_secret, suggestion
 
 _GONE: Signature = (0, 0, 0)
 
@@ -90,6 +91,40 @@ class Accounts:
     def changed(self, opened: Opened) -> bool:
         """Whether a file that it was opened with is another one now."""
         return any(_signature(path) != before for path, before in opened.files)
+
+
+def faults(settings: Settings, tenant: Tenant) -> Iterator[str]:
+    """What is wrong with a tenant's record, as far as it can be told without its secrets."""
+    for provider in (*tenant.accounts, *tenant.account_settings, *([tenant.provider] if tenant.provider else ())):
+        if provider not in settings.providers:
+            yield f"tenant {tenant.tenant}: there is no provider {provider}{suggestion(provider, settings.providers)}"
+            return
+    if tenant.retry_policy and tenant.retry_policy not in settings.retry:
+        close = suggestion(tenant.retry_policy, settings.retry)
+        yield f"tenant {tenant.tenant}: there is no retry policy {tenant.retry_policy}{close}"
+    for name in dict.fromkeys((*tenant.accounts, *tenant.account_settings)):
+        account = account_of(tenant, name)
+        if why := forbidden(account, settings.dispatch.tenant_secrets):
+            yield f"{_who(account)}: {why}"
+        yield from _key_faults(settings, account)
+
+
+def _key_faults(settings: Settings, account: Account) -> Iterator[str]:
+    provider = settings.providers[account.provider]
+    config = registry.load(provider.type).Config
+    if account.base and account.base not in provider.accounts:
+        close = suggestion(account.base, provider.accounts)
+        yield f"{_who(account)}: {provider.name} has no account {account.base}{close}"
+    hints = get_type_hints(config)
+    known = {file_name(item): is_secret(item) or hints[item.name] is Secret for item in fields_of(config)}
+    for key, value in account.settings.items():
+        if key not in known and key not in LANE_KEYS:
+            yield f"{_who(account)}: {provider.name}.{key} is not a known key{suggestion(key, known)}"
+        elif known.get(key) and not is_reference(value):
+            yield (
+                f"{_who(account)}: {provider.name}.{key} is a secret: give a reference "
+                "(env:NAME, file:PATH or aws-secretsmanager:ID), not the secret itself"
+            )
 
 
 def _limits(merged: ProviderSettings, base: LaneConfig, most: int) -> LaneConfig:

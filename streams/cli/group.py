@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("controls:resume", "Let them go again."),
     "topics": ("topics:topics", "Create the topics, or check them."),
     "templates": ("templates:templates", "Store, list and try out templates."),
+    "tenants": ("tenants:tenants", "Store, list and remove tenants: senders, accounts, limits."),
     "doctor": ("run:doctor", "Check configuration, Kafka and providers."),
     "bench": ("run:bench", "Measure throughput."),
 }

@@ -16,6 +16,7 @@ from streams.doctor.kafka import check_kafka
 from streams.doctor.links import check_links
 from streams.doctor.machine import check_data_dir, check_ingress
 from streams.doctor.providers import check_provider
+from streams.doctor.tenants import check_tenants
 from streams.providers._http import HttpExchange
 from streams.providers.base import Exchange, Provider
 from streams.settings import Settings, SettingsError, load_settings
@@ -40,8 +41,9 @@ async def diagnose(
     ask: Exchange = exchange or own or HttpExchange()
     try:
         adapters, found = _adapters(settings, env)
-        kafka, ingress, links, *providers = await asyncio.gather(
+        kafka, tenants, ingress, links, *providers = await asyncio.gather(
             asyncio.to_thread(check_kafka, settings.kafka),
+            asyncio.to_thread(check_tenants, settings, env),
             check_ingress(settings.ingress, ask),
             check_links(settings, ask),
             *(check_provider(name, adapter, ask, now_ms()) for name, adapter in adapters.items()),
@@ -50,7 +52,8 @@ async def diagnose(
         if own is not None:
             await own.aclose()
     local = check_data_dir(settings.worker, least_free_bytes)
-    return [*found, *kafka, *(finding for findings in providers for finding in findings), *ingress, *links, *local]
+    asked = (finding for findings in providers for finding in findings)
+    return [*found, *kafka, *asked, *tenants, *ingress, *links, *local]
 
 
 async def diagnose_file(path: str | Path | None, env: Mapping[str, str]) -> list[Finding]:
