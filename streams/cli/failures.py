@@ -143,7 +143,10 @@ def retry(
 @json_option
 @click.pass_obj
 def cancel(invocation: Invocation, message_ids: tuple[str, ...], as_json: bool) -> None:
-    """Withdraw messages that have not been handed to a provider yet. See the outcome with: streams message ID."""
+    """Withdraw messages that have not been handed to a provider yet. See the outcome with: streams message ID.
+
+    What a provider has cannot be called back, not even if it is to deliver it later (schedule_ahead_s).
+    """
     from streams.core.command import Cancel
 
     known = _checked(message_ids)

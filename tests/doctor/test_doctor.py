@@ -144,6 +144,7 @@ async def test_a_sound_deployment_is_called_sound(
         "partition counts",
         "mailgun credentials",
         "mailgun webhook key",
+        "mailgun events",
         "ses credentials",
         "ses account",
         "ses topics",
@@ -200,6 +201,8 @@ async def test_a_wrong_partition_count_is_found(embedded_kafka: str, topic_prefi
         pytest.param({"api_key": "env:WRONG"}, "mailgun credentials", "refuses the key (401)", id="wrong key"),
         pytest.param({"domain": "other.example.com"}, "mailgun credentials", "there is no domain", id="wrong domain"),
         pytest.param({"signing_keys": []}, "mailgun webhook key", "no signing key", id="no signing key"),
+        pytest.param({"api_key": "env:WRONG"}, "mailgun events", "cannot be read (401", id="a key that may not read"),
+        pytest.param({"test_mode": True}, "mailgun test mode", "delivers none", id="test mode"),
     ],
 )
 async def test_what_mailgun_would_refuse_is_found(
