@@ -221,7 +221,7 @@ def ours_of_row(row: Suppression) -> Ours | None:
     since: dict[SuppressionKind, int] = {}
     lifted = dict.fromkeys(SuppressionKind, row.lifted_ms)
     pushable = set()
-    for hold in row.holds:
+    for hold in row.all_holds():
         if not hold.list_id:
             since[hold.kind] = hold.since_ms
             lifted[hold.kind] = max(row.lifted_ms, hold.lifted_ms)

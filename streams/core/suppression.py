@@ -7,7 +7,9 @@ Rules:
 2. A lifted row stays for a while, because it is what an old bounce has to meet.
 3. What concerns the whole tenant stops all mail, an unsubscription bulk mail only: nobody unsubscribes from a password
    reset. What concerns one list (``SendRequest.list_id``) stops the mail of that list, and no other.
-4. What is in force depends on the clock of whoever asks: a suppression may end by itself.
+4. A hard bounce that proves nothing by itself (a name server that failed, a refusal that usually means nobody) is a
+   doubt. Doubts about two messages, with no lift since the first, are a bounce.
+5. What is in force depends on the clock of whoever asks: a suppression may end by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from streams.core.event import ReasonKind
+from streams.core.event import BounceType, ReasonKind
 from streams.core.ids import recipient_key_of
 from streams.core.receipt import Facts, Receipt, ReceiptKind
 
@@ -49,6 +51,7 @@ _KIND_OF_RECEIPT = {
     ReceiptKind.UNSUBSCRIBED: SuppressionKind.UNSUBSCRIBE,
     ReceiptKind.BOUNCED: SuppressionKind.BOUNCE,
 }
+_ENOUGH_DOUBTS = 2
 _RANK = {kind: rank for rank, kind in enumerate(SuppressionKind)}
 
 
@@ -75,6 +78,8 @@ class SuppressionChange:
     source: str = ""
     note: str = ""
     """For people: why."""
+    doubtful: bool = False
+    """Suppresses only with another one, of another message."""
 
     @property
     def lifts(self) -> bool:
@@ -96,8 +101,20 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A hard bounce of one message that proves nothing by itself; ``until_ms`` as in :class:`Hold`."""
+
+    at_ms: int
+    message_id: str
+    until_ms: int = 0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Suppression:
-    """The row of one recipient key. ``holds`` has at most one entry per list and kind, sorted by them."""
+    """The row of one recipient key. ``holds`` has at most one entry per list and kind, sorted by them; ``doubts`` are
+    those of the latest two messages, oldest first.
+    """
 
     holds: tuple[Hold, ...] = ()
     lifted_ms: int = 0
@@ -105,10 +122,11 @@ class Suppression:
     actor: str = ""
     tenant: str = ""
     recipient: str = ""
+    doubts: tuple[Doubt, ...] = ()
 
     def in_force(self, now_ms: int) -> tuple[Hold, ...]:
         """What holds now: the gravest first, the whole tenant before its lists."""
-        held = [hold for hold in self.holds if self._is_held(hold, now_ms)]
+        held = [hold for hold in self.all_holds() if self._is_held(hold, now_ms)]
         return tuple(sorted(held, key=lambda hold: (bool(hold.list_id), _RANK[hold.kind], hold.list_id)))
 
     def active(self, now_ms: int) -> tuple[SuppressionKind, ...]:
@@ -118,7 +136,7 @@ class Suppression:
     def blocks(self, stream: str, list_id: str, now_ms: int) -> SuppressionKind | None:
         """Why a message of ``stream`` (``transactional``, ``bulk``) and of this list may not go to the address."""
         found: SuppressionKind | None = None
-        for hold in self.holds:
+        for hold in self.all_holds():
             stops = hold.list_id == list_id if hold.list_id else stops_mail(hold.kind, stream)
             if stops and (found is None or _RANK[hold.kind] < _RANK[found]) and self._is_held(hold, now_ms):
                 found = hold.kind
@@ -126,11 +144,26 @@ class Suppression:
 
     def changed_ms(self) -> int:
         """When it was last changed."""
-        return max(self.lifted_ms, 0, *(max(h.since_ms, h.lifted_ms) for h in self.holds))
+        told = (max(h.since_ms, h.lifted_ms) for h in self.holds)
+        return max(self.lifted_ms, 0, *told, *(d.at_ms for d in self.doubts))
 
     def over_ms(self) -> int:
         """When it was last changed, or will last have ended by itself; only then its time in memory begins."""
         return max(self.changed_ms(), 0, *(h.until_ms for h in self.holds))
+
+    def all_holds(self) -> tuple[Hold, ...]:
+        """With what follows from two doubts."""
+        if len(self.doubts) < _ENOUGH_DOUBTS:
+            return self.holds
+        known = next((h for h in self.holds if h.kind is SuppressionKind.BOUNCE and not h.list_id), None)
+        lifted_ms = max(self.lifted_ms, known.lifted_ms if known else 0)
+        if self.doubts[0].at_ms <= lifted_ms or (known is not None and known.since_ms > lifted_ms):
+            return self.holds
+        latest = self.doubts[-1]
+        return (
+            *(h for h in self.holds if h is not known),
+            Hold(SuppressionKind.BOUNCE, latest.at_ms, "", latest.until_ms, lifted_ms, latest.source, "bounced twice"),
+        )
 
     def _is_held(self, hold: Hold, now_ms: int) -> bool:
         return hold.since_ms > max(hold.lifted_ms, self.lifted_ms) and not 0 < hold.until_ms <= now_ms
@@ -175,7 +208,7 @@ def change_of(receipt: Receipt, facts: Facts | None) -> SuppressionChange | None
     kind: SuppressionKind | None
     if receipt.kind is ReceiptKind.UNSUPPRESS:
         kind = None
-    elif receipt.suppress or receipt.kind is ReceiptKind.SUPPRESS:
+    elif receipt.suppress or receipt.kind is ReceiptKind.SUPPRESS or _is_doubt(receipt):
         kind = _kind_of(receipt)
     else:
         return None
@@ -192,7 +225,14 @@ def change_of(receipt: Receipt, facts: Facts | None) -> SuppressionChange | None
         facts.recipient if facts else "",
         code.removeprefix(LIST_CODE) if of_list else "",
         source=receipt.provider,
+        doubtful=_is_doubt(receipt),
     )
+
+
+def _is_doubt(receipt: Receipt) -> bool:
+    """A hard bounce whose reporter does not call the address dead."""
+    is_bounce = receipt.kind in (ReceiptKind.BOUNCED, ReceiptKind.REJECTED)
+    return is_bounce and receipt.bounce_type is BounceType.HARD and not receipt.suppress
 
 
 def fold(row: Suppression | None, change: SuppressionChange) -> Suppression:
@@ -203,12 +243,24 @@ def fold(row: Suppression | None, change: SuppressionChange) -> Suppression:
     after = replace(
         row,
         lifted_ms=max(row.lifted_ms, change.changed_ms) if everything else row.lifted_ms,
-        holds=row.holds if everything else _joined(row.holds, _holds_of(change)),
+        holds=row.holds if everything or change.doubtful else _joined(row.holds, _holds_of(change)),
+        doubts=_doubts_after(row.doubts, change) if change.doubtful else row.doubts,
         actor=change.actor if latest else row.actor,
         tenant=row.tenant or change.tenant,
         recipient=row.recipient or change.recipient,
     )
     return row if after == row else after
+
+
+def _doubts_after(doubts: tuple[Doubt, ...], change: SuppressionChange) -> tuple[Doubt, ...]:
+    """The latest of each message, of these the latest two: the same in any order, and however often it is said."""
+    new = Doubt(change.changed_ms, change.message_id, change.until_ms, change.source)
+    latest: dict[str, Doubt] = {}
+    for one in (*doubts, new):
+        here = latest.get(one.message_id)
+        if here is None or (one.at_ms, one.until_ms, one.source) > (here.at_ms, here.until_ms, here.source):
+            latest[one.message_id] = one
+    return tuple(sorted(latest.values(), key=lambda d: (d.at_ms, d.message_id))[-_ENOUGH_DOUBTS:])
 
 
 def _holds_of(change: SuppressionChange) -> Iterator[Hold]:

@@ -386,3 +386,14 @@ async def test_what_was_fetched_counts_as_filled_only_if_its_webhook_had_not_com
     assert not desk.counts.filled
     await desk.take(receipt(K.OPENED, 1, filled=True))
     assert desk.counts.filled == {"mailgun-eu": 1}
+
+
+async def test_a_doubtful_bounce_is_remembered_and_a_second_one_suppresses_and_is_audited() -> None:
+    desk = Desk()
+    other = f"{MESSAGE_ID[:21]}{'b' * 20}"
+    for message_id_, expected in ((MESSAGE_ID, {}), (other, {"bounce": 1})):
+        first = replace(receipt(K.SENT, 1), message_id=message_id_)
+        bounced = replace(receipt(K.BOUNCED, 1, bounce_type=BounceType.HARD), message_id=message_id_)
+        await desk.take(first, bounced)
+        assert dict(desk.listener.heard[-1].suppressed) == expected
+    assert desk.suppression().active(NOW_MS) == (SuppressionKind.BOUNCE,)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,71 @@ def after(*changes: SuppressionChange) -> Suppression:
 
 def blocks(row: Suppression, stream: str = "bulk", list_id: str = "", now_ms: int = NOW) -> SuppressionKind | None:
     return row.blocks(stream, list_id, now_ms)
+
+
+# ---------------------------------------------------------------------------------------------- doubts
+
+
+def doubt(at_ms: int, message_id: str, **more: object) -> SuppressionChange:
+    return change(K.BOUNCE, at_ms, message_id=message_id, doubtful=True, **more)
+
+
+def test_a_doubtful_bounce_suppresses_with_a_second_one_of_another_message() -> None:
+    assert blocks(after(doubt(10, "m1"))) is None
+    assert blocks(after(doubt(10, "m1"), doubt(20, "m1"))) is None
+    row = after(doubt(10, "m1"), doubt(20, "m2"))
+    assert blocks(row) is K.BOUNCE
+    assert blocks(row, "transactional") is K.BOUNCE
+    (hold,) = row.in_force(NOW)
+    assert (hold.since_ms, hold.note) == (20, "bounced twice")
+
+
+def test_a_lift_takes_the_doubts_before_it_with_it() -> None:
+    lifted = after(doubt(10, "m1"), doubt(20, "m2"), change(None, 30))
+    assert blocks(lifted) is None
+    assert blocks(fold(lifted, doubt(40, "m3"))) is None
+    assert blocks(fold(fold(lifted, doubt(40, "m3")), doubt(50, "m4"))) is K.BOUNCE
+    assert blocks(after(doubt(10, "m1"), doubt(20, "m2"), change(K.BOUNCE, 15, lift=True))) is None
+
+
+def test_what_two_doubts_suppress_ends_by_itself_where_settings_say_so() -> None:
+    row = after(doubt(10, "m1", until_ms=NOW), doubt(20, "m2", until_ms=NOW + 10))
+    assert (blocks(row), blocks(row, now_ms=NOW + 10)) == (K.BOUNCE, None)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(doubt, st.integers(1, 6), st.sampled_from(["m1", "m2", "m3"])),
+            st.builds(change, st.sampled_from([None, K.BOUNCE]), st.integers(1, 6)),
+            st.builds(change, st.just(K.BOUNCE), st.integers(1, 6), lift=st.just(True)),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.randoms(),
+)
+def test_doubts_repeated_and_reordered_hold_the_same(changes: list[SuppressionChange], luck: Random) -> None:
+    shuffled = changes + luck.choices(changes, k=3)
+    luck.shuffle(shuffled)
+    assert after(*shuffled).in_force(NOW) == after(*changes).in_force(NOW)
+
+
+def test_a_hard_bounce_whose_reporter_calls_nobody_dead_is_a_doubt_and_a_soft_one_is_nothing() -> None:
+    def of(
+        bounce_type: BounceType, suppress: bool, kind: ReceiptKind = ReceiptKind.BOUNCED
+    ) -> SuppressionChange | None:
+        reason = Reason(ReasonKind.BAD_DOMAIN)
+        told = Receipt("m" * 41, kind, "r", 5, 1, "dm", reason=reason, bounce_type=bounce_type, suppress=suppress)
+        return change_of(told, None)
+
+    hard = of(BounceType.HARD, False)
+    assert hard is not None and hard.doubtful and hard.kind is K.BOUNCE
+    sure = of(BounceType.HARD, True)
+    assert sure is not None and not sure.doubtful
+    assert of(BounceType.SOFT, False) is None
+    assert of(BounceType.UNKNOWN, False) is None
+    assert of(BounceType.HARD, False, ReceiptKind.DELIVERED) is None
 
 
 # ---------------------------------------------------------------------------------------------- joining

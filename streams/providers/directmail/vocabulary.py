@@ -45,7 +45,7 @@ FAILED_TYPES: Mapping[str, Verdict] = {
     "SendOk": DELIVERED,
     "SmtpNxBox": _NO_MAILBOX,
     "SysOutInvRcpt": _bounce(_K.INVALID_ADDRESS, _B.HARD, suppress=True),
-    "SysOutDnsResolveFail": _bounce(_K.BAD_DOMAIN, _B.HARD),  # once is no proof: DNS may be broken for an hour
+    "SysOutDnsResolveFail": _bounce(_K.BAD_DOMAIN, _B.HARD),  # once is no proof, twice is: core.suppression
     "SmtpFullBox": _bounce(_K.MAILBOX_FULL, _B.SOFT),
     "SmtpRcptFreq": _RATE,
     "SmtpIPFreq": _RATE,
