@@ -77,7 +77,7 @@ class AccountsDesk(Desk):
         """Until what runs in threads has come back, and nothing moves."""
         for _ in range(200):
             await asyncio.sleep(0.001)
-            if not self.dispatch.lanes._opening:  # noqa: SLF001
+            if not self.dispatch.lanes._opening:
                 break
         await self.dispatch.waker.wake_due()
         await self.settled()

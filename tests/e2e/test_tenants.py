@@ -42,7 +42,7 @@ class Office:
 
     def account(self, number: int, key: str) -> None:
         """The key that the provider takes from now on."""
-        url = f"{self.fleet._sandbox}/sandbox/mailgun/accounts/t{number}.example"  # noqa: SLF001
+        url = f"{self.fleet._sandbox}/sandbox/mailgun/accounts/t{number}.example"
         self.client.put(url, json={"api_key": key}).raise_for_status()
 
     def secret(self, number: int, key: str, suffix: str = "") -> str:
