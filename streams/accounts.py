@@ -2,8 +2,8 @@
 
 Rules:
 
-1. References are resolved when an account is opened, not when a worker starts; whatever is wrong with one account is the
-   reason why its messages wait, and nobody else's concern.
+1. References are resolved when an account is opened, not when a worker starts; whatever is wrong with one account is
+   the reason why its messages wait, and nobody else's concern.
 2. A file is described before it is read, so that a change in between is seen as a change.
 """
 

@@ -1,6 +1,7 @@
 """Lending idle shares of a rate between workers, so that one busy worker is not held to its part of an idle limit.
 
-A lane's rate is shared by partition ownership. What a worker does not use it lends to workers that wait for tokens. Rules:
+A lane's rate is shared by partition ownership. What a worker does not use it lends to workers that wait for tokens.
+Rules:
 
 1. Nobody takes: a worker lends of its own share and of nothing else, to a borrower that it names, until a time that it
    names. So the shares in use never add up to more than the limit, however late records are read.

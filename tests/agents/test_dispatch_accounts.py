@@ -12,8 +12,10 @@ from streams.agents.dispatch.account_source import Opened
 from streams.agents.dispatch.config import LaneConfig
 from streams.core.accounts import Account, has_accounts
 from streams.core.breaker import BreakerState
+from streams.core.command import Retry
 from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import LedgerState
+from streams.core.message import Message
 from streams.core.outcome import AttemptResult, Deferred, Scope, Uncertain
 from streams.core.receipt import ReceiptKind
 from streams.core.tenant import Tenant
@@ -303,3 +305,53 @@ async def test_an_account_has_limits_of_its_own() -> None:
     await d.at_rest()
     assert d.dispatch.lanes.gates[d.lane("acme")].rate == 5
     assert d.dispatch.lanes.gates["mailgun"].rate == 0
+
+
+# ---------------------------------------------------------------------------------------------- a wrong password
+
+
+async def wrong_password() -> tuple[Desk, Message]:
+    d = await Desk(default_policy="cubed").open()
+    d.providers["mailgun"].answer = lambda batch: REFUSED
+    message = d.message()
+    await d.give(message)
+    return d, message
+
+
+def correct(d: Desk) -> None:
+    d.providers["mailgun"].answer = FunctionProvider("x").answer
+
+
+async def test_a_password_corrected_while_the_policy_still_tries_is_delivered() -> None:
+    d, message = await wrong_password()
+    began_ms, tried = d.clock(), []
+    for minutes in (8, 27, 64):
+        await d.wake(60 * minutes)
+        tried.append((d.clock() - began_ms) / 60_000)
+        row = d.row(message)
+        assert row is not None and row.state is LedgerState.PARKED
+    assert tried == [8, 35, 99]
+    correct(d)
+    await d.wake(60 * 125)
+    row = d.row(message)
+    assert row is not None and row.state is LedgerState.SENT and row.attempt == 5
+
+
+async def test_one_corrected_later_is_failed_with_its_cause_and_one_command_delivers_it_once() -> None:
+    d, message = await wrong_password()
+    for minutes in (8, 27, 64, 125):
+        await d.wake(60 * minutes)
+    row = d.row(message)
+    assert row is not None and row.state is LedgerState.FAILED and row.attempt == 5
+    (failed,) = d.receipts(ReceiptKind.FAILED)
+    assert failed.reason is not None and failed.reason.kind is ReasonKind.CREDENTIALS
+    await d.wake(86_400)
+    assert len(d.requests) == 5
+    correct(d)
+    await d.give(Retry(message.message_id, 5, actor="ann"))
+    await d.wake(1)
+    await d.give(Retry(message.message_id, 5, actor="ann"))  # given twice
+    await d.wake(60)
+    assert len(d.requests) == 6
+    row = d.row(message)
+    assert row is not None and row.state is LedgerState.SENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -158,11 +159,11 @@ async def test_a_tenants_rate_spreads_its_messages_and_nobody_elses() -> None:
     assert at_once <= 11 + 5
     rows = [row for message in messages if (row := d.row(message)) and row.state is LedgerState.PARKED]
     dues = sorted(row.due_ms for row in rows)
-    assert [later - sooner for sooner, later in zip(dues, dues[1:], strict=False)] == [100] * (len(dues) - 1)
+    assert [later - sooner for sooner, later in pairwise(dues)] == [100] * (len(dues) - 1)
     for _ in range(40):
         await d.wake(0.1)
     assert len(d.sent_to()) == 45
-    assert all(row.attempt == 1 for message in messages if (row := d.row(message)))
+    assert {row.attempt for message in messages if (row := d.row(message))} == {1}
 
 
 async def test_a_tenants_share_is_that_of_the_partitions() -> None:
