@@ -17,10 +17,11 @@ from urllib.parse import parse_qsl
 import pytest
 
 from streams.agents.dispatch.compose import _frame
+from streams.agents.dispatch.flight import Flight
 from streams.content.render import RenderFailure, compile_content, render_one
 from streams.core import ids
 from streams.core.fanout import content_of
-from streams.core.message import Attachment, Content, Mailbox, Message, Stream, Template
+from streams.core.message import Attachment, Content, Mailbox, Message, RecordRef, Stream, Template
 from streams.core.receipt import ReceiptKind
 from streams.core.request import Invalid, SendRequest, read_request
 from streams.providers.base import Batch, Entry, HttpRequest
@@ -51,6 +52,12 @@ ENDS = {
 }
 EVIL = "Bcc: evil@example.com"
 ID = "abcdefghijklmnopqrst-uvwxyzabcdefghijklmn"
+FLIGHT = Flight(
+    Message(ID, "acme", Stream.TRANSACTIONAL, "k", Mailbox("ann@example.net"), "h", "f", 0, 0),
+    0,
+    RecordRef("outbound", 0, 0),
+    None,
+)
 KNOWN = frozenset(
     {"from", "to", "cc", "reply-to", "subject", "message-id", "date", "mime-version", "content-type", "x-own"}
     | {"content-transfer-encoding", "content-disposition", "content-id"}
@@ -105,7 +112,7 @@ def calls(content: Content, *recipients: Mailbox) -> Iterator[HttpRequest]:
     assert not isinstance(compiled, RenderFailure)
     for mailboxes in (recipients[:1], (*recipients[:1], Mailbox("second@example.net"))):
         entries = tuple(Entry(ID[:-1] + "ab"[i], 1, box) for i, box in enumerate(mailboxes))
-        frame = _frame(content, entries)
+        frame = _frame(content, FLIGHT, entries)
         batch = Batch(
             **{n: getattr(frame, n) for n in frame.__slots__}
             | {  # type: ignore[attr-defined]
@@ -418,7 +425,7 @@ async def test_the_sandbox_receives_exactly_what_was_asked_for(tmp_path: Path, e
     async with sandbox(tmp_path) as running:
         for adapter in (mailgun_at(running), ses_at(running)):
             entry = Entry(ID, 1, Mailbox("success@example.net", f"Ann{evil}"))
-            frame = _frame(content, (entry,))
+            frame = _frame(content, FLIGHT, (entry,))
             batch = Batch(frame.sender, frame.entries, (content.subject,), (content.text,), headers=frame.headers)
             await send(adapter, batch)
         lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
