@@ -264,7 +264,9 @@ EMPTY = b'<Error xmlns="http://mns.aliyuncs.com/doc/v1/"><Code>MessageNotExist</
 
 def test_a_request_to_the_queue_names_its_queue_and_carries_its_signature() -> None:
     request = receive(ACCESS, 16, 20, NOW_MS)
-    assert request.url == "https://1.mns.cn-hangzhou.aliyuncs.com/queues/events/messages?numOfMessages=16&waitseconds=20"
+    assert (
+        request.url == "https://1.mns.cn-hangzhou.aliyuncs.com/queues/events/messages?numOfMessages=16&waitseconds=20"
+    )
     headers = dict(request.headers)
     assert headers["authorization"].startswith("MNS LTAI:")
     assert headers["date"] == "Thu, 01 Jan 2026 00:00:00 GMT"
@@ -322,6 +324,8 @@ def test_a_partial_delete_tells_which_handles_are_left() -> None:
 
 
 def test_a_change_of_visibility_gives_a_new_handle() -> None:
-    answer = b"<ChangeVisibility><ReceiptHandle>1-y</ReceiptHandle><NextVisibleTime>1</NextVisibleTime></ChangeVisibility>"
+    answer = (
+        b"<ChangeVisibility><ReceiptHandle>1-y</ReceiptHandle><NextVisibleTime>1</NextVisibleTime></ChangeVisibility>"
+    )
     assert read_changed(HttpResponse(200, {}, answer)) == "1-y"
     assert isinstance(read_changed(HttpResponse(200, {}, b"<a/>")), Trouble)

@@ -73,7 +73,9 @@ class DirectMail:
     def prepare(self) -> None:
         """Raises ValueError if nothing can be sent for want of credentials."""
         if not self.config.access_key_id and not (self.config.topics or self.config.push_secret):
-            raise ValueError("access_key_id: there is none, so that nothing can be sent")
+            raise ValueError(
+                "access_key_id: there is none, so that nothing can be sent (an entry that only reads names topics)"
+            )
 
     def fits(self, batch: Batch) -> str:
         return request.fits(batch)
