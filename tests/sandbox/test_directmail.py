@@ -103,12 +103,14 @@ async def test_the_official_package_of_the_message_service_reads_and_deletes(sta
     def use() -> tuple[list[str], str]:
         from mns.mns_exception import MNSServerException
 
-        bodies = []
-        with queue_of(sandbox, "events") as queue, pytest.raises(MNSServerException) as empty:
-            while True:
+        bodies: list[str] = []
+        with queue_of(sandbox, "events") as queue:
+            while len(bodies) < 3:
                 messages = queue.batch_receive_message(16, 1)
                 bodies += [message.message_body.decode() for message in messages]
                 queue.batch_delete_message([message.receipt_handle for message in messages])
+            with pytest.raises(MNSServerException) as empty:
+                queue.batch_receive_message(16, 0)
         return bodies, str(empty.value.type)
 
     bodies, empty = await asyncio.to_thread(use)
