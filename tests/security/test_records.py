@@ -117,7 +117,11 @@ def ses_event(number: int) -> Reading:
 
 def receipts_of(readings: list[Reading], kind: str) -> list[Receipt]:
     reader = JsonReader(kind, kind)
-    return [_receipt(sighting, reader, kind, NOW_MS) for reading in readings for sighting in reading.sightings]
+    return [
+        _receipt(sighting, reader, kind, NOW_MS, (kind,), filled=False)
+        for reading in readings
+        for sighting in reading.sightings
+    ]
 
 
 @pytest.mark.parametrize("kind", ["mailgun", "ses"])
