@@ -54,15 +54,15 @@ def worker(invocation: Invocation) -> int:
 def ingress(invocation: Invocation) -> int:
     """Take webhooks on [ingress] host and port until SIGTERM, and store them in Kafka before they are answered."""
     settings = invocation.settings
-    from streams.adapters import build_adapters
+    from streams.tenant_webhooks import TenantWebhooks
 
-    build_adapters(settings, invocation.environment)  # wrong options are told before a port is bound
+    TenantWebhooks(settings, invocation.environment)  # wrong options are told before a port is bound
     _ = invocation.kafka.admin
     log_to_stderr(invocation.environment)
     from streams.ingress import serve
     from streams.providers._http import HttpExchange
 
-    return serve(settings, lambda: (build_adapters(settings, invocation.environment), HttpExchange()))
+    return serve(settings, lambda: (TenantWebhooks(settings, invocation.environment), HttpExchange()))
 
 
 @click.command()

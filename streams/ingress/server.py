@@ -16,7 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest, Response, StreamResponse
@@ -25,6 +25,7 @@ from streams.ingress.answers import ANSWERS, NOT_NOW, Answers
 from streams.ingress.body import Arriving, Unusable, read_body
 from streams.ingress.certificates import CertificateFetches
 from streams.ingress.constant import ConstantAnswer, answer_to
+from streams.ingress.tenants import FindsTenants, TenantRoutes
 from streams.ingress.visits import PREFIX, visits_of
 from streams.metrics import Count, Distribution, Metrics, exposition
 from streams.producer import Headers, Unavailable, WebhookProducer
@@ -97,6 +98,7 @@ class Ingress:
         self._metrics = metrics or Metrics()
         self._now_ms = now_ms
         self._routes = _routes(settings, providers, self._metrics)
+        self._tenants = TenantRoutes(providers, self._route_of) if isinstance(providers, FindsTenants) else None
         self._pages: Mapping[str, Callable[[BaseRequest], Awaitable[Response]]] = {
             "/health/live": self._live,
             "/health/ready": self._ready,
@@ -123,6 +125,8 @@ class Ingress:
         began = time.perf_counter()
         path = request.raw_path.partition("?")[0]
         route = self._routes.get(path)
+        if route is None and self._tenants is not None:
+            route = await self._tenants.find(path)
         if route is None:
             return await self._page(request, path)
         if request.method != hdrs.METH_POST:
@@ -145,6 +149,14 @@ class Ingress:
         return response
 
     # ------------------------------------------------------------------------------------------ webhooks
+
+    def _route_of(self, name: str, tenant: str, adapter: Provider) -> Route | None:
+        """Like the route of the provider itself, with another one to verify."""
+        usual = self._routes.get(f"/webhooks/{name}")
+        if usual is None:
+            return None
+        origin = (("provider", name.encode()), ("account", f"@{tenant}".encode()))
+        return replace(usual, targets=(replace(usual.targets[0], adapter=adapter, origin=origin),))
 
     def _verdict(self, target: Target, inbound: Inbound, now_ms: int) -> Verdict | None:
         """What the adapter says; None where it failed."""
