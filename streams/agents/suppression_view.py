@@ -39,9 +39,10 @@ def read_rule(value: bytes) -> SuppressionRule | None:
 
 
 class SuppressionView:
-    """One per process; empty, it costs one look."""
+    """One per process; empty, it costs one look at ``has_rules``."""
 
     def __init__(self) -> None:
+        self.has_rules = False
         self._book = RuleBook()
 
     def __len__(self) -> int:
@@ -57,6 +58,7 @@ class SuppressionView:
             self._book.put(key, rule)
         else:
             log.error("a record of suppression-rules cannot be read and changes nothing: %r", key[:80])
+        self.has_rules = len(self._book) > 0
 
     def blocked(self, message: Message, now_ms: int) -> Reason | None:
         """Why this message may not be sent, or None."""

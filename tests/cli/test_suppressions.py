@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from streams.core.ids import partition_of, recipient_key
 from streams.core.suppression import Suppression, SuppressionChange, SuppressionKind, fold
 from streams.core.suppression_rules import SuppressionRule
 from streams.kafka import KafkaClient, NewRecord
+from streams.providers import mailgun
+from streams.providers._http import HttpExchange
+from streams.providers.base import Listed, ListName
 from streams.serde.internal import packer, unpack
 from streams.suppression_sync import changelog_topic
 from tests.cli.conftest import Streams
+from tests.rules.mail import sandbox
 
 PARTITIONS = 4
 K = SuppressionKind
@@ -204,3 +209,41 @@ def test_the_changelog_is_where_the_engine_writes_it(kafka_settings: dict[str, s
 
     settings = load_settings(None, kafka_settings)
     assert changelog_topic(settings.kafka) == engine_settings(settings).changelog_topic("suppressions")
+
+
+async def test_a_comparison_takes_theirs_puts_ours_there_and_remembers_when(
+    on_kafka: Streams, broker: Broker, tmp_path: Path
+) -> None:
+    (tmp_path / "sandbox").mkdir()
+    async with sandbox(tmp_path / "sandbox") as running, HttpExchange() as exchange:
+        (tmp_path / "streams.toml").write_text(
+            f'[kafka]\n[suppression]\nsync = ["mg"]\nsync_tenant = "acme"\n'
+            f'[providers.mg]\ntype = "mailgun"\ndomain = "mg.example.com"\napi_key = "env:KEY"\nbase_url = "{running.url}"\n'
+            f'signing_keys = ["env:KEY"]\n'
+        )
+        provider = mailgun.create("mg", mailgun.Config("mg.example.com", api_key="key-sandbox", base_url=running.url))
+        for request in provider.add_requests([Listed(ListName.BOUNCE, "theirs@example.net")], 0):  # type: ignore[attr-defined]
+            await exchange(request, 5)
+
+        async def compare(*arguments: str) -> list[dict[str, Any]]:
+            env = {"KEY": "key-sandbox", "STREAMS_CONFIG": str(tmp_path / "streams.toml")}
+            ran = await asyncio.to_thread(on_kafka, "suppressions", "sync", "--json", *arguments, env=env)
+            assert ran.code == 0, ran.err
+            found: list[dict[str, Any]] = ran.json
+            return found
+
+        def counts(report: dict[str, Any]) -> tuple[int, int, int]:
+            return report["pulled"], report["pushed"], report["removed"]
+
+        await asyncio.to_thread(
+            on_kafka, "suppressions", "add", "ours@example.net", "--tenant", "acme", "--reason", "complaint"
+        )
+        await asyncio.to_thread(broker.fold)
+        assert counts((await compare("--dry-run"))[0]) == (1, 1, 0)
+        assert counts((await compare())[0]) == (1, 1, 0)
+        assert {change.recipient for change in broker.changes()} == {"ours@example.net", "theirs@example.net"}
+        assert b"sync/mg" in broker.kafka.table(f"{broker.prefix}suppression-rules")
+        await asyncio.to_thread(on_kafka, "suppressions", "remove", "theirs@example.net", "--tenant", "acme")
+        await asyncio.to_thread(broker.fold)
+        assert counts((await compare())[0]) == (0, 0, 1)
+        assert counts((await compare("--full"))[0]) == (0, 0, 0)

@@ -57,7 +57,7 @@ class Refusals:
 
     def _suppressed(self, flight: Flight, now_ms: int) -> Reason | None:
         own = self._suppressed_here(flight, now_ms)
-        if own is None and self._everywhere:
+        if own is None and self._everywhere.has_rules:
             return self._everywhere.blocked(flight.message, now_ms)
         return own
 
