@@ -4,7 +4,8 @@ Rules:
 
 1. The topic ``tenants`` is read when somebody asks, and again after a while; however many ask for tenants that do not
    exist, it is read every few seconds at most.
-2. An account that cannot be opened is none: its webhooks are not found here, and the provider keeps them and tries again.
+2. An account that cannot be opened is none: its webhooks are not found here, and the provider keeps them and tries
+   again.
 """
 
 from __future__ import annotations
