@@ -130,10 +130,14 @@ def standing(attempts: tuple[Attempt, ...], receipt: Receipt) -> Standing:
     """Whether the receipt may be believed by what is known now. What counts once counts for ever."""
     if receipt.kind not in REPORTS:
         return Standing.COUNTED
+    number, provider = receipt.attempt, receipt.provider
+    if number > 0 and provider and not receipt.vouches:
+        for a in attempts:  # nearly always the answer
+            if a[0] == number and a[2] == provider and a[1] & _OWN:
+                return Standing.COUNTED
     speaker = _speaker(receipt)
     if not speaker or speaker == EVERYONE:
         return Standing.COUNTED
-    number = receipt.attempt
     claimed = False
     for a in attempts:
         if a.marks & _OWN and a.provider and a.number > 0 and (number < 1 or a.number == number):

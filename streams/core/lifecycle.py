@@ -164,7 +164,7 @@ def _fold(state: MessageState, receipt: Receipt) -> MessageState:
             clicks += kept.kind is ReceiptKind.CLICKED
         if facts is not None:
             early = tuple(kept for kept in early if standing(attempts, kept) is not Standing.COUNTED)
-    counts = standing(attempts, receipt) is Standing.COUNTED
+    counts = kind not in REPORTS or standing(attempts, receipt) is Standing.COUNTED
     waits = not counts or (facts is None and receipt.facts is None)
     if waits and (kind in EVENT_OF or (receipt.suppress and kind in REPORTS)):
         early = with_early(early, receipt)

@@ -62,11 +62,10 @@ def events_of(
     told = before.attempts if before.facts is not None else ()
     for attempt in newly_proven(told, after.attempts):
         events.append(_sent(receipt, attempt, facts, after.status, recorded_ms))  # noqa: PERF401
-    told_now = _released(before, after) if before.early else []
-    if receipt.kind in EVENT_OF and standing(after.attempts, receipt) is Standing.COUNTED:
-        told_now.append(receipt)
-    if len(told_now) > 1:
-        told_now.sort(key=by_time)
+    tells = receipt.kind in EVENT_OF and standing(after.attempts, receipt) is Standing.COUNTED
+    told_now = [receipt] if tells else []
+    if before.early:
+        told_now = sorted((*told_now, *_released(before, after)), key=by_time)
     for one in told_now:
         own = one.facts or facts if one.kind is ReceiptKind.CONFLICT else facts
         events.append(_event(one, own, after.status, recorded_ms))

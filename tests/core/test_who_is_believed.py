@@ -134,3 +134,12 @@ def test_reports_of_foreign_providers_cannot_crowd_out_what_dispatch_says() -> N
         receipt(K.DELIVERED, 1, receipt_id=f"f{n}", provider="other", provider_message_id=f"x{n}") for n in range(200)
     ]
     assert state_after(*noise, receipt(K.SENT, 1), receipt(K.DELIVERED, 1)).status is Status.DELIVERED
+
+
+def test_a_flood_of_foreign_reports_is_never_told_not_even_those_that_there_is_no_room_to_keep() -> None:
+    flood = [receipt(K.OPENED, 1, at_s=n, receipt_id=f"f{n}", provider="other") for n in range(200)]
+    state, steps = run([receipt(K.SENT, 1), *flood])
+    assert state is not None
+    assert event_types(steps) == EXPECTED
+    assert state.opens == 0
+    assert len(state.early) <= 64
