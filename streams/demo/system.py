@@ -129,7 +129,8 @@ class DemoSystem:
         self.settings = load_settings(config, env)
         phase("creating topics, starting providers")
         webhooks = f"http://127.0.0.1:{ingress_port}/webhooks"
-        arguments = ["--port", str(sandbox_port), "--webhooks", webhooks, "--data", str(self.folder / "sandbox")]
+        arguments = ["--smtp-port", "0", "--starttls-port", "0"]  # others may play too
+        arguments += ["--port", str(sandbox_port), "--webhooks", webhooks, "--data", str(self.folder / "sandbox")]
         self._spawn("sandbox", [*arguments, "--repeat", "0.02", "--event-delay", "0.3", "--latency-ms", "3"], env)
         self._run("topics", ["create"], env)
         self._await("sandbox", f"{self.sandbox_url}/sandbox/stats")  # its certificate is there: ingress reads it

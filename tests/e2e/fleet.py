@@ -188,7 +188,7 @@ class Fleet:
         data = str(self.folder / "sandbox")
         port = str(self._sandbox_port)
         options = ["--webhooks", webhooks, "--data", data, "--event-delay", "0.05", *self._sandbox_options]
-        self._spawn("sandbox", ["sandbox", "--port", port, *options])
+        self._spawn("sandbox", ["sandbox", "--port", port, "--smtp-port", "0", "--starttls-port", "0", *options])
         assert self._spawn("topics", ["topics", "create"]).wait(30) == 0, self.log("topics")
         self._await(f"{self._sandbox}/sandbox/stats")
         self._spawn("ingress", ["ingress"])
