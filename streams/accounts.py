@@ -70,7 +70,9 @@ class Accounts:
         for reference in sorted(set(_references(merged.options))):
             digest.update(f"{reference}={resolve(reference, self._env).reveal()}\n".encode())
         opened.digest = digest.digest()
-        adapter = module.create(account.provider, provider_options(module.Config, merged, env=self._env))
+        adapter = registry.create(
+            provider.type, account.provider, provider_options(module.Config, merged, env=self._env)
+        )
         prepare = getattr(adapter, "prepare", None)
         if prepare is not None:
             prepare()

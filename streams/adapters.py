@@ -18,9 +18,14 @@ def build_adapters(settings: Settings, env: Mapping[str, str] | None = None) -> 
     for name, provider in settings.providers.items():
         try:
             module = registry.load(provider.type)
-        except (LookupError, ValueError) as exc:
+        except ValueError as exc:
             raise SettingsError(f"[providers.{name}] type: {exc}") from exc
         for account in ("", *provider.accounts):
             config = provider_options(module.Config, provider, account, env=env)
-            adapters[f"{name}/{account}" if account else name] = module.create(name, config)
+            try:
+                adapters[f"{name}/{account}" if account else name] = registry.create(provider.type, name, config)
+            except SettingsError:
+                raise
+            except ValueError as exc:
+                raise SettingsError(f"[providers.{name}] {exc}") from exc
     return adapters

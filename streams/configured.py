@@ -30,6 +30,7 @@ from streams.core.tenant import Tenant
 from streams.core.warm_up import WarmUp
 from streams.engine import EngineSettings, TopicSpec
 from streams.providers.base import Provider
+from streams.providers.registry import short, types
 from streams.settings import (
     Excess,
     Profile,
@@ -71,8 +72,10 @@ def _not_obeyed(settings: Settings) -> Iterator[str]:
 
 
 def topics_of(settings: Settings) -> Topics:
-    """Names and lifetimes under the configured prefix."""
-    return Topics(settings.kafka.prefix, settings.kafka.ledger_days)
+    """Names and lifetimes under the configured prefix; one more for each provider type from elsewhere."""
+    ours = types()
+    others = {short(provider.type) for provider in settings.providers.values() if provider.type not in ours}
+    return Topics(settings.kafka.prefix, settings.kafka.ledger_days, tuple(sorted(others)))
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:

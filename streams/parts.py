@@ -61,7 +61,7 @@ from streams.metrics import (
     TrackMetrics,
 )
 from streams.providers._http import HttpExchange
-from streams.providers.base import Provider, TellsExpiry, dialogue_of
+from streams.providers.base import Provider, TellsExpiry, dialogue_of, may_forget_our_id, webhook_answers_of
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
 from streams.suppression_sync import job_of
@@ -86,7 +86,6 @@ from streams.topics import (
     SUPPRESSION_RULES,
     TEMPLATES,
     TENANTS,
-    WEBHOOK_TYPES,
 )
 from streams.tracking.setup import reader_of, tracker_of
 
@@ -120,7 +119,9 @@ class Parts:
         readers: dict[str, Reader] = {**main, **readers_of(settings)}
         if (visits := reader_of(settings)) is not None:
             readers[visits.name] = visits
-        self.webhook_types = tuple(sorted({reader.type for reader in readers.values()} & set(WEBHOOK_TYPES)))
+        self.webhook_types = tuple(
+            sorted({reader.type for reader in readers.values() if webhook_answers_of(reader) is not None})
+        )
         """Only what a configured provider can have sent is read: every further topic makes each fetch dearer."""
         self.exchange = HttpExchange()
         self.view = BreakerView(worker, breaker_policy(settings))
@@ -187,7 +188,7 @@ class Parts:
             TrackConfig(
                 topics,
                 partitions,
-                _silent_about_our_id(settings),
+                _silent_about_our_id(settings, main),
                 retention_ms=retention_ms,
                 suppression=suppression_policy(settings),
                 spares=self.staging.redirects if self.staging else None,
@@ -365,14 +366,7 @@ class Parts:
         self.normalise.config = replace(self.normalise.config, audit_prefix=audit)
 
 
-def _silent_about_our_id(settings: Settings) -> frozenset[str]:
-    """Providers with events that may not echo our message id: SES identity notifications carry no tags, DirectMail may
-    not keep our Message-ID, nobody promises that a message stored at Mailgun keeps its variables when sent again.
-    """
-    silent = ("ses", "directmail")
+def _silent_about_our_id(settings: Settings, adapters: Mapping[str, Provider]) -> frozenset[str]:
+    """Providers of whose messages something may be told that carries nothing but their own id."""
     asked = {box.provider for box in settings.mailboxes.values()}  # a bounce may carry nothing but the provider's id
-    return frozenset(
-        name
-        for name, provider in settings.providers.items()
-        if provider.type in silent or name in asked or provider.options.get("resend_stored")
-    )
+    return frozenset(name for name, adapter in adapters.items() if name in asked or may_forget_our_id(adapter))

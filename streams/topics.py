@@ -49,8 +49,10 @@ BREAKERS = "breakers"
 CONTROLS = "controls"
 QUOTAS = "quotas"
 SUPPRESSION_RULES = "suppression-rules"
+ALERTS = "alerts"
 
 WEBHOOK_TYPES = ("mailgun", "ses", "directmail", "bounces", "tracking")
+"""Those that every deployment has; types of outside modules come with the configuration."""
 OWN_TYPES = frozenset({"bounces", "tracking"})
 """What we find out ourselves, about messages of whichever provider."""
 
@@ -64,10 +66,12 @@ class Topics:
 
     ``ledger_days`` is how long a message can still be asked about, retried or told from a duplicate; requests and
     contents live at least that long, so nothing is ever resent from a record whose ledger row is gone.
+    ``further_types`` are provider types beside :data:`WEBHOOK_TYPES`.
     """
 
     prefix: str = ""
     ledger_days: float = 30.0
+    further_types: tuple[str, ...] = ()
 
     def name(self, topic: str) -> str:
         """The full name of one of this module's topics."""
@@ -89,7 +93,7 @@ class Topics:
         keyed: list[tuple[str, Mapping[str, str]]] = [
             (SEND_REQUESTS, week | big),
             (SEND_REQUESTS_BULK, week | big),
-            *((WEBHOOKS + kind, week) for kind in WEBHOOK_TYPES),
+            *((WEBHOOKS + kind, week) for kind in dict.fromkeys((*WEBHOOK_TYPES, *self.further_types))),
             (DELIVERY_EVENTS, long),
             (OUTBOUND, long | big),
             (OUTBOUND_BULK, long | big),
@@ -97,6 +101,7 @@ class Topics:
             (RECEIPTS, week),
             (LOOKUPS, week),
             (PROVIDER_OUTCOMES, _kept(1)),
+            (ALERTS, week),
         ]
         single: list[tuple[str, Mapping[str, str]]] = [
             (DEAD_LETTERS, _kept(30) | big),

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from streams.adapters import build_adapters
+from streams.configured import topics_of
 from streams.doctor.finding import Finding, bad, good
 from streams.doctor.kafka import check_kafka
 from streams.doctor.links import check_links
@@ -42,7 +43,7 @@ async def diagnose(
     try:
         adapters, found = _adapters(settings, env)
         kafka, tenants, ingress, links, *providers = await asyncio.gather(
-            asyncio.to_thread(check_kafka, settings.kafka),
+            asyncio.to_thread(check_kafka, settings.kafka, topics_of(settings).further_types),
             asyncio.to_thread(check_tenants, settings, env),
             check_ingress(settings.ingress, ask),
             check_links(settings, ask),

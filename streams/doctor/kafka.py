@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 TopicConfigs = Mapping[str, Mapping[str, str]]
 
 
-def check_kafka(kafka: KafkaSettings) -> list[Finding]:
+def check_kafka(kafka: KafkaSettings, further_types: tuple[str, ...] = ()) -> list[Finding]:
     """All findings about the cluster (blocking, a few seconds at most)."""
     options: dict[str, Any] = {**librdkafka_options(kafka), "log_level": 0, "error_cb": _quiet}
     admin = AdminClient(options)
@@ -34,7 +34,7 @@ def check_kafka(kafka: KafkaSettings) -> list[Finding]:
     except KafkaException as exc:
         return [_unreachable(kafka, exc)]
     found = [good("kafka reachable", f"{len(cluster.brokers)} broker(s) at {kafka.bootstrap}")]
-    specs = Topics(kafka.prefix, kafka.ledger_days).specs()
+    specs = Topics(kafka.prefix, kafka.ledger_days, further_types).specs()
     there = {name: topic.partitions for name, topic in cluster.topics.items() if topic.error is None}
     present = [spec for spec in specs if spec.name in there]
     found += _existence(specs, there)

@@ -19,7 +19,15 @@ from streams.doctor.directmail import check_directmail
 from streams.doctor.finding import Finding, bad, good
 from streams.doctor.queues import check_sqs
 from streams.doctor.smtp import check_smtp
-from streams.providers.base import EventsPage, Exchange, HttpRequest, HttpResponse, NoResponse, Provider
+from streams.providers.base import (
+    ChecksItself,
+    EventsPage,
+    Exchange,
+    HttpRequest,
+    HttpResponse,
+    NoResponse,
+    Provider,
+)
 from streams.providers.directmail import DirectMail
 from streams.providers.mailgun import Mailgun
 from streams.providers.ses import Ses
@@ -40,6 +48,11 @@ async def check_provider(name: str, adapter: Provider, exchange: Exchange, now_m
         return await check_directmail(name, adapter, exchange, now_ms)
     if isinstance(adapter, Smtp):
         return await check_smtp(name, adapter)
+    if isinstance(adapter, ChecksItself):
+        return [
+            Finding(f"{name} {found.what}", not found.advice, found.detail, found.advice)
+            for found in await adapter.check(exchange, now_ms)
+        ]
     return []
 
 

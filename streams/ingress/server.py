@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from aiohttp import hdrs
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
-from streams.ingress.answers import ANSWERS, NOT_NOW, Answers
+from streams.ingress.answers import NOT_NOW
 from streams.ingress.body import Arriving, Unusable, read_body
 from streams.ingress.certificates import CertificateFetches
 from streams.ingress.constant import ConstantAnswer, answer_to
@@ -39,6 +39,8 @@ from streams.providers.base import (
     Refused,
     Verdict,
     Verified,
+    WebhookAnswers,
+    webhook_answers_of,
 )
 from streams.settings import Settings
 from streams.topics import Topics
@@ -67,7 +69,7 @@ class Route:
 
     targets: tuple[Target, ...]
     topic: str
-    answers: Answers
+    answers: WebhookAnswers
     stored: ConstantAnswer
 
 
@@ -287,9 +289,10 @@ def _routes(settings: Settings, providers: Mapping[str, Provider], metrics: Metr
     """A path per name, per account, and per type: whatever of that type has signed it is found."""
     topics = Topics(settings.kafka.prefix, settings.kafka.ledger_days)
     targets: dict[str, list[Target]] = {}
-    types: dict[str, str] = {}
+    kinds: dict[str, tuple[str, WebhookAnswers]] = {}
     for full_name, adapter in providers.items():
-        if adapter.type not in ANSWERS:
+        answers = webhook_answers_of(adapter)
+        if answers is None:
             continue
         name, _, account = full_name.partition("/")
         target = Target(
@@ -301,13 +304,8 @@ def _routes(settings: Settings, providers: Mapping[str, Provider], metrics: Metr
         )
         for path in {full_name} if account else {full_name, adapter.type}:
             targets.setdefault(path, []).append(target)
-            types[path] = adapter.type
+            kinds[path] = (topics.webhooks(adapter.type), answers)
     return {
-        f"/webhooks/{path}": Route(
-            tuple(found),
-            topics.webhooks(types[path]),
-            ANSWERS[types[path]],
-            ConstantAnswer(ANSWERS[types[path]].stored),
-        )
-        for path, found in targets.items()
+        f"/webhooks/{path}": Route(tuple(targets[path]), topic, answers, ConstantAnswer(answers.stored))
+        for path, (topic, answers) in kinds.items()
     }

@@ -7,11 +7,14 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from streams.pollers.source import Source
+from streams.providers import registry
 from streams.providers.base import Provider
 from streams.settings import Settings, SettingsError
 
 KINDS = ("sqs", "mns", "mailbox")
-"""Modules of this package; each exports ``sources(settings, adapters, env) -> Iterable[Source]``."""
+"""Modules of this package; each exports ``sources(settings, adapters, env) -> Iterable[Source]``, as may a provider
+module from elsewhere.
+"""
 
 
 def build_sources(
@@ -31,3 +34,9 @@ def _all(settings: Settings, adapters: Mapping[str, Provider], env: Mapping[str,
         name = f"{__package__}.{kind}"
         if find_spec(name) is not None:
             yield from import_module(name).sources(settings, adapters, env)
+    for type_ in sorted({provider.type for provider in settings.providers.values()} - set(registry.types())):
+        yield from getattr(registry.load(type_), "sources", _none)(settings, adapters, env)
+
+
+def _none(*_: object) -> Iterator[Source]:
+    return iter(())

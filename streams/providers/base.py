@@ -478,6 +478,52 @@ class Refuses(Protocol):
         """Why a batch of one cannot be carried at all, None if it can; asked before anything is written or called."""
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookAnswers:
+    """Statuses that a provider understands, by what became of its webhook; "not now" is 503 with ``Retry-After``."""
+
+    stored: int = 200
+    forged: int = 403
+    malformed: int = 400
+    too_large: int = 413
+
+    def refusal(self, result: str) -> int:
+        """The status for a refusal's result (bad_signature, stale, malformed)."""
+        return self.malformed if result == "malformed" else self.forged
+
+
+_USUAL_ANSWERS = WebhookAnswers()
+
+
+def webhook_answers_of(provider: object) -> WebhookAnswers | None:
+    """The adapter's attribute ``webhook_answers``, None for one that sends no webhooks; without it the usual ones."""
+    return cast(WebhookAnswers | None, getattr(provider, "webhook_answers", _USUAL_ANSWERS))
+
+
+def may_forget_our_id(provider: object) -> bool:
+    """The adapter's attribute ``may_forget_our_id``: whether some of its events may not echo our message id, so that
+    its own ids have to be remembered. No, if it has none.
+    """
+    return bool(getattr(provider, "may_forget_our_id", False))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What an adapter found out about its account; ``advice`` says what to do, empty where all is well."""
+
+    what: str
+    detail: str
+    advice: str = ""
+
+
+@runtime_checkable
+class ChecksItself(Protocol):
+    """A provider that `streams doctor` can ask about its account. Nothing is sent, nothing is changed."""
+
+    async def check(self, exchange: Exchange, now_ms: int) -> Sequence[Checked]:
+        """Every finding, the good ones too."""
+
+
 @runtime_checkable
 class SharesProof(Protocol):
     """A provider that knows whether its webhooks could be another configured provider's just as well."""

@@ -183,7 +183,11 @@ class ProviderSettings:
     """One provider. Keys not listed here belong to its type, see there."""
 
     name: str = field(metadata={"hidden": True})
-    type: str = required("`mailgun`, `ses`, `directmail` or `smtp`.", "mailgun")
+    type: str = required(
+        "`mailgun`, `ses`, `directmail`, `smtp`, or one of your own: a module by its dotted name, or an entry point "
+        "(docs/add-a-provider.md).",
+        "mailgun",
+    )
     enabled: bool = key(True, "Whether messages may be routed to it; its webhooks are taken anyway.")
     rate: float = key(
         0.0, "Messages per second for the whole fleet; 0 for no limit of ours (SES: its own limit is read).", least=0
@@ -346,7 +350,9 @@ class AttachmentSettings:
     """How attachments that requests name by URL are fetched."""
 
     max_bytes: int = key(10_485_760, "Largest attachment that is fetched.", least=1, most=26_214_400)
-    deadline_s: float = key(15.0, "Total time of all attachments of one request, redirects included.", least=0.1, most=120)
+    deadline_s: float = key(
+        15.0, "Total time of all attachments of one request, redirects included.", least=0.1, most=120
+    )
     concurrency: int = key(16, "Requests of one worker whose attachments are fetched at once.", least=1, most=256)
     allow_hosts: tuple[str, ...] = key(
         (),

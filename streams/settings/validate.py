@@ -86,10 +86,18 @@ def warm_up_day(text: str) -> int | None:
 
 
 def _providers(settings: Settings) -> Iterator[tuple[str, str]]:
-    types = {provider.type for provider in settings.providers.values()}
+    types = {_short(provider.type): provider.type for provider in settings.providers.values()}
     for provider in settings.providers.values():
-        if provider.name in types and provider.name != provider.type:
+        if provider.name in types and provider.name != _short(provider.type):
             yield f"[providers.{provider.name}]", f"is of type {provider.type}: do not name it after another type"
+        other = types[_short(provider.type)]
+        if other != provider.type:
+            yield f"[providers.{provider.name}] type", f"{provider.type} would share its topic with {other}: rename one"
+
+
+def _short(type_: str) -> str:
+    """What remains of a dotted name in topics and paths (see :mod:`streams.providers.registry`)."""
+    return type_.rpartition(".")[2]
 
 
 def _routing(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,12 @@ from streams.providers.base import (
     Refused,
     Verdict,
     Verified,
+    WebhookAnswers,
+    webhook_answers_of,
 )
+from streams.providers.directmail import DirectMail
+from streams.providers.mailgun import Mailgun
+from streams.providers.smtp import Smtp
 
 CERTIFICATE_URL = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"
 
@@ -43,6 +48,11 @@ class FakeProvider:
     needs_certificate: bool = False
     fails: bool = False
     learned: list[HttpResponse | NoResponse] = field(default_factory=list)
+
+    @property
+    def webhook_answers(self) -> WebhookAnswers | None:
+        adapters = {"mailgun": Mailgun, "directmail": DirectMail, "smtp": Smtp}
+        return webhook_answers_of(adapters.get(self.type))
 
     def verify(self, inbound: Inbound, now_ms: int) -> Verdict:
         if self.fails:

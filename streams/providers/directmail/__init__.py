@@ -37,6 +37,7 @@ from streams.providers.base import (
     Unreadable,
     Verdict,
     Verified,
+    WebhookAnswers,
 )
 from streams.providers.directmail import events, request, response
 from streams.providers.directmail.config import Config
@@ -50,6 +51,9 @@ class DirectMail:
     type = "directmail"
     can_find = False
     """DirectMail cannot be asked for a message; its notification, which repeats our id, settles a doubtful send."""
+    webhook_answers = WebhookAnswers(stored=204)
+    may_forget_our_id = True
+    """Our Message-ID may not be kept."""
 
     def __init__(self, name: str, config: Config) -> None:
         self.name = name

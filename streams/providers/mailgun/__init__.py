@@ -37,6 +37,7 @@ from streams.providers.base import (
     Reading,
     Unreadable,
     Verdict,
+    WebhookAnswers,
 )
 from streams.providers.mailgun import events, gaps, lists, request, resend, response, search, webhook
 from streams.providers.mailgun.config import Config
@@ -52,6 +53,8 @@ class Mailgun:
 
     type = "mailgun"
     can_find = True
+    webhook_answers = WebhookAnswers(forged=406, malformed=406, too_large=406)
+    """Mailgun stops at 200 and 406 and repeats after anything else for eight hours."""
 
     def __init__(self, name: str, config: Config) -> None:
         self.name = name
@@ -60,6 +63,7 @@ class Mailgun:
         self.visibility_delay_s = config.visibility_delay_s
         self.schedules_ahead_s = config.schedule_ahead_s
         self.resends = config.resend_stored
+        self.may_forget_our_id = config.resend_stored  # nobody promises that a stored message keeps its variables
         self.events_source = gaps.source(config) if config.fill_gaps else ""
         self.events_settle_s = config.visibility_delay_s
         self.events_pages_per_s = config.gap_pages_per_s

@@ -60,6 +60,8 @@ class Ses:
     type = "ses"
     can_find = False
     """SES cannot be asked; its ``Send`` event, which repeats our tags, settles a doubtful send."""
+    may_forget_our_id = True
+    """Notifications of an identity carry no tags."""
 
     def __init__(self, name: str, config: Config) -> None:
         self.name = name

@@ -52,6 +52,7 @@ class Smtp:
     type = "smtp"
     can_find = False
     """There is nobody to ask; a bounce or an event of the service settles a doubtful send, or ``on_uncertain``."""
+    webhook_answers = None
 
     def __init__(self, name: str, config: Config) -> None:
         self.name = name
