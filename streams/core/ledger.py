@@ -110,6 +110,29 @@ class AttemptRow:
     account: str = ""
     """The account at ``provider`` that the attempt was made with; empty for the provider's own."""
 
+    def accepted(self, provider_message_id: str, now_ms: int) -> AttemptRow:
+        """The row after the provider has taken the attempt; named field by field, since every message comes by here."""
+        return AttemptRow(
+            LedgerState.SENT,
+            self.attempt,
+            now_ms,
+            self.fingerprint,
+            self.source,
+            self.tries,
+            self.provider,
+            provider_message_id,
+            self.due_ms,
+            0,
+            self.owner,
+            self.reason,
+            self.told,
+            self.owed,
+            self.sent_ms,
+            self.checks,
+            self.asked_ms,
+            self.account,
+        )
+
 
 def may_become(old: AttemptRow | None, new: LedgerState) -> bool:
     """Whether the ledger knows a way from ``old`` to ``new``."""

@@ -39,7 +39,7 @@ from streams.core.attempts import (
 )
 from streams.core.command import Command, NoProof, Retry, Settle
 from streams.core.event import DeliveryEvent, Status
-from streams.core.lifecycle_events import EVENT_OF, events_of
+from streams.core.lifecycle_events import EVENT_OF, accepted_and_sent, events_of
 from streams.core.message_state import MAX_COUNT, MessageState, with_early, with_entry
 from streams.core.receipt import Receipt, ReceiptKind
 from streams.core.suppression import SuppressionChange, change_of
@@ -117,10 +117,18 @@ def advance(state: MessageState | None, receipt: Receipt, recorded_ms: int) -> S
     if kind is ReceiptKind.SUPPRESS or kind is ReceiptKind.UNSUPPRESS:
         change = change_of(receipt, None)
         return Step(state, suppressions=() if change is None else (change,))
+    if state is None and kind is ReceiptKind.SENT and _says_all(receipt):
+        return _first_acceptance(receipt, recorded_ms)
     if state is not None and kind is not ReceiptKind.PROBE:
         for entry in state.timeline:
             if entry[1] == receipt.receipt_id:
                 return Step(state, suppressions=_suppressions(receipt, state), duplicate=True)
+    return _step(state, receipt, recorded_ms)
+
+
+def _step(state: MessageState | None, receipt: Receipt, recorded_ms: int) -> Step:
+    """Any receipt that is new."""
+    kind = receipt.kind
     before = state or _NOTHING
     after = _fold(before, receipt)
     early = after.early is not before.early and len(after.early) > len(before.early)
@@ -136,6 +144,27 @@ def advance(state: MessageState | None, receipt: Receipt, recorded_ms: int) -> S
         after.double_sends > before.double_sends,
         early and standing(after.attempts, receipt) is Standing.FOREIGN,
     )
+
+
+def _says_all(receipt: Receipt) -> bool:
+    return bool(
+        receipt.facts is not None
+        and receipt.facts.accepted_ms
+        and receipt.attempt > 0
+        and receipt.provider
+        and not receipt.suppress
+    )
+
+
+def _first_acceptance(receipt: Receipt, recorded_ms: int) -> Step:
+    """What :func:`_step` gives for the usual first receipt, an acceptance with all facts, at half the cost."""
+    facts = receipt.facts
+    assert facts is not None
+    attempts = joined((), receipt)
+    after = MessageState(
+        facts, Status.SENT, attempts, with_entry((), receipt), last_ms=max(_NOTHING.last_ms, receipt.occurred_ms)
+    )
+    return Step(after, accepted_and_sent(receipt, attempts[0], facts, recorded_ms))
 
 
 def expired(state: MessageState, now_ms: int, retention_ms: int) -> bool:

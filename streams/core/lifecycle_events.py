@@ -72,6 +72,16 @@ def events_of(
     return tuple(events)
 
 
+def accepted_and_sent(
+    receipt: Receipt, attempt: Attempt, facts: Facts, recorded_ms: int
+) -> tuple[DeliveryEvent, DeliveryEvent]:
+    """What the acceptance of a message of which nothing was known publishes."""
+    return (
+        _accepted(receipt.message_id, facts, recorded_ms),
+        _sent(receipt, attempt, facts, Status.SENT, recorded_ms),
+    )
+
+
 def _released(before: MessageState, after: MessageState) -> list[Receipt]:
     """What was kept and may be told now."""
     return [

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from streams.core import lifecycle
 from streams.core.command import NoProof, Retry, Settle
 from streams.core.event import BounceType, EventType, Reason, ReasonKind, Status
 from streams.core.ids import recipient_key_of
 from streams.core.lifecycle import PRECEDENCE, TRANSITIONS, advance, expired
 from streams.core.message_state import MAX_SEEN
-from streams.core.receipt import ReceiptKind
+from streams.core.receipt import Receipt, ReceiptKind
 from streams.core.suppression import SuppressionKind
 from tests.core.receipts import MESSAGE_ID, NOW_MS, event_ids, event_types, facts, receipt, run, state_after
 
@@ -370,3 +371,21 @@ def test_rule_23_uncertain_is_open_until_final_and_settled_by_proof_even_then() 
     assert (proven.status, proven.terminal) == (Status.SENT, False)
     _, steps = run([uncertain, final])
     assert event_types(steps) == ["accepted", "uncertain", "uncertain"]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        receipt(K.SENT, 1),
+        receipt(K.SENT, 3, reason=Reason(ReasonKind.STAGING, detail="redirected")),
+        receipt(K.SENT, 1, provider_message_id="<id@x>"),
+        receipt(K.SENT, 1, facts=facts(retry_final=True)),
+        receipt(K.SENT, 1, facts=facts(accepted_ms=0)),
+        receipt(K.SENT, 0),
+        receipt(K.SENT, 1, facts=None),
+        receipt(K.SENT, 1, provider=""),
+        receipt(K.SENT, 1, suppress=True),
+    ],
+)
+def test_the_short_way_of_a_first_acceptance_leads_where_the_long_one_does(first: Receipt) -> None:
+    assert advance(None, first, NOW_MS) == lifecycle._step(None, first, NOW_MS)

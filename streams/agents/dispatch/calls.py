@@ -250,13 +250,7 @@ class Calls:
         row = _sending(flight)
         match outcome:
             case Accepted(provider_message_id):
-                return replace(
-                    row,
-                    state=LedgerState.SENT,
-                    changed_ms=now_ms,
-                    provider_message_id=provider_message_id,
-                    lease_until_ms=0,
-                )
+                return row.accepted(provider_message_id, now_ms)
             case Rejected(reason):
                 return replace(row, state=LedgerState.REJECTED, changed_ms=now_ms, reason=reason)
             case Uncertain(reason):  # our call has ended; what the provider may still do is in its visibility delay
