@@ -107,6 +107,11 @@ def ingress(invocation: Invocation) -> int:
 )
 @click.option("--starttls-port", type=click.IntRange(0, 65535), help="SMTP with STARTTLS: 8587, or a free one.")
 @click.option(
+    "--imap-port",
+    type=click.IntRange(0, 65535),
+    help="Show the mailbox of the SMTP server's bounces over IMAP with TLS; 0 takes a free one. Without: no IMAP.",
+)
+@click.option(
     "--notifications",
     is_flag=True,
     help="With --queue: bounces, complaints and deliveries a second time, as SES identity notifications.",
@@ -127,6 +132,7 @@ def sandbox(
     own_message_ids: bool,
     smtp_port: int | None,
     starttls_port: int | None,
+    imap_port: int | None,
     as_json: bool,
 ) -> int:
     """Stand in for Mailgun, SES, DirectMail, a mail server: takes mail, keeps a ledger, sends events, fails on request.
@@ -163,7 +169,7 @@ def sandbox(
         ),
         webhook_delay_s=event_delay,
         webhook_duplicate_rate=repeat,
-        smtp=_smtp_config(port, smtp_port, starttls_port),
+        smtp=_smtp_config(port, smtp_port, starttls_port, imap_port),
     )
 
     def ready(running: Sandbox) -> None:
@@ -178,6 +184,7 @@ def sandbox(
                 say(
                     f"SMTP at {found['smtp']} (TLS) and {found['smtp_starttls']} (STARTTLS), login "
                     f"{found['smtp_user']}, certificate {found['smtp_certificate']}, bounces in {found['maildir']}"
+                    + (f" and by IMAP at {found['imap']}" if "imap" in found else "")
                 )
 
     asyncio.run(serve(config, ready))
@@ -232,7 +239,7 @@ def bench(arguments: tuple[str, ...]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _smtp_config(port: int, smtp_port: int | None, starttls_port: int | None) -> Any:
+def _smtp_config(port: int, smtp_port: int | None, starttls_port: int | None, imap_port: int | None) -> Any:
     """The SMTP sandbox needs the extra `sandbox`; without it the other providers run."""
     from importlib.util import find_spec
 
@@ -244,6 +251,7 @@ def _smtp_config(port: int, smtp_port: int | None, starttls_port: int | None) ->
     return SmtpConfig(
         port=usual[0] if smtp_port is None else smtp_port,
         starttls_port=usual[1] if starttls_port is None else starttls_port,
+        imap_port=imap_port,
     )
 
 
@@ -254,7 +262,8 @@ def _smtp_of(running: Any) -> dict[str, str]:
         return {}
     host = running.config.host
     user, password = next(iter(smtp.users.items()), ("", ""))
-    return {
+    imap = {} if smtp.imap is None else {"imap": f"{host}:{smtp.imap.port}"}
+    return imap | {
         "smtp": f"{host}:{smtp.port}",
         "smtp_starttls": f"{host}:{smtp.starttls_port}",
         "smtp_user": f"{user} / {password}",

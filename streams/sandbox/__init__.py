@@ -47,7 +47,8 @@ Providers' APIs
 
 SMTP (`SandboxConfig.smtp`, needs aiosmtpd): TLS from the start and STARTTLS, logins, PIPELINING, 8BITMIME, SMTPUTF8.
 Mail about mail (bounces, delays, complaints, automatic replies) is delivered into a Maildir. Refused at hand-off:
-suppressionlist at RCPT, reject after the final dot; open, click and unsubscribe are silent deliveries.
+suppressionlist at RCPT, reject after the final dot; open, click and unsubscribe are silent deliveries. With
+`SmtpConfig.imap_port` the Maildir can be read, emptied and sorted over IMAP, by the same users.
 
 What it does not do: deliver mail, rewrite links, render Mailgun's stored templates, keep uploaded SES templates over a
 restart, know more than `{{name}}` of SES's template language, or enforce Mailgun's rates (ask for a fault).

@@ -113,6 +113,7 @@ class SmtpConfig:
     max_size: int = 25_000_000
     pipelining: bool = True
     maildir: Path | None = None  # bounces, complaints and automatic replies; default: `maildir` beside the ledger
+    imap_port: int | None = None  # shows the Maildir to the same users, with TLS; 0 takes a free one; None: no IMAP
 
 
 @dataclass(frozen=True, slots=True)

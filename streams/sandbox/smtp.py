@@ -22,6 +22,7 @@ from aiosmtpd.smtp import Envelope
 
 from streams.sandbox.config import SmtpConfig
 from streams.sandbox.faults import REQUEST_KINDS, Fault, Faults
+from streams.sandbox.imap import Imap
 from streams.sandbox.ledger import Accepted, Ledger
 from streams.sandbox.outcomes import Draw, Outcome
 from streams.sandbox.recent import Recent
@@ -59,13 +60,21 @@ class Smtp:
         self.reporter = Returns(ledger, Maildir(self.maildir), config.host_name, unit_ms, now_ms, pending)
         self.port = config.port
         self.starttls_port = config.starttls_port
+        self.imap = self._imap(now_ms() // 1000)
+
+    def _imap(self, validity: int) -> Imap | None:
+        if self._config.imap_port is None:
+            return None
+        return Imap(self.maildir, self._host, self._config.imap_port, self._context, self.users, validity)
 
     # -- life
 
     async def start(self) -> None:
-        """Listen on both ports."""
+        """Listen on both ports, and on IMAP's."""
         self.port = await self._listen(self.port, self._context)
         self.starttls_port = await self._listen(self.starttls_port, None)
+        if self.imap is not None:
+            await self.imap.start()
 
     async def _listen(self, port: int, context: ssl.SSLContext | None) -> int:
         loop = asyncio.get_running_loop()
@@ -98,6 +107,8 @@ class Smtp:
         for server in self._servers:
             await server.wait_closed()
         self._servers = []
+        if self.imap is not None:
+            await self.imap.stop()
 
     def hang_up(self) -> None:
         """Cut every session."""
