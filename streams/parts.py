@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from streams.accounts import Accounts
 from streams.adapters import build_adapters
+from streams.agents.alerts import Alerts, AlertsConfig
 from streams.agents.breaker_view import BreakerView
 from streams.agents.breakers import Breakers
 from streams.agents.configuration import templates, tenants
@@ -37,6 +38,7 @@ from streams.agents.track import Track, TrackConfig
 from streams.attachments import Fetcher
 from streams.bounces.configured import readers_of
 from streams.configured import (
+    alert_sender,
     breaker_policy,
     configured_tenants,
     dispatch_config,
@@ -47,9 +49,11 @@ from streams.configured import (
     topics_of,
 )
 from streams.content.render import Renderer
-from streams.core.message import Message, RecordRef, Stream
-from streams.engine import Backlog, CompactedReader, EngineApp, EngineFailure, Unit
+from streams.core.message import Message, RecordRef
+from streams.engine import Backlog, BytesTable, CompactedReader, EngineApp, EngineFailure, Unit
+from streams.gauges import measure
 from streams.metrics import (
+    AlertsMetrics,
     BreakersMetrics,
     DispatchMetrics,
     GapMetrics,
@@ -61,11 +65,13 @@ from streams.metrics import (
     TrackMetrics,
 )
 from streams.providers._http import HttpExchange
-from streams.providers.base import Provider, TellsExpiry, dialogue_of, may_forget_our_id, webhook_answers_of
+from streams.providers.base import Provider, may_forget_our_id, webhook_answers_of
+from streams.registering import register_schemas
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
 from streams.suppression_sync import job_of
 from streams.tables import (
+    ALERT_DIGESTS,
     ATTEMPTS,
     BREAKER_WINDOWS,
     MESSAGES,
@@ -76,11 +82,9 @@ from streams.tables import (
     WATERMARKS,
 )
 from streams.topics import (
-    AUDIT_LOG,
     BREAKERS,
     CONTENTS,
     CONTROLS,
-    DELIVERY_EVENTS,
     LOOKUPS,
     QUOTAS,
     SUPPRESSION_RULES,
@@ -192,6 +196,7 @@ class Parts:
                 retention_ms=retention_ms,
                 suppression=suppression_policy(settings),
                 spares=self.staging.redirects if self.staging else None,
+                alerts=None if alert_sender(settings) is None else lambda tenant: bool(self._alert_address(tenant)),
             ),
             now_ms,
             TrackMetrics(metrics),
@@ -210,6 +215,7 @@ class Parts:
             breaker_policy(settings),
             BreakersMetrics(metrics),
         )
+        self.alerts = self._alerts(tables[ALERT_DIGESTS])
 
     # -- life
 
@@ -219,19 +225,24 @@ class Parts:
         self._running.push_async_callback(self.records.stop)
         self._running.push_async_callback(self.fetching.stop)
         self._running.push_async_callback(self.backlog.stop)
+        self._running.push_async_callback(self.dispatch.lanes.aclose)
         for reader in self.readers.values():
             self._running.push_async_callback(reader.stop)
         await asyncio.gather(*(reader.start() for reader in self.readers.values()))
         for name, adapter in self.adapters.items():
-            if (dialogue := dialogue_of(adapter)) is not None:
-                self._running.push_async_callback(dialogue.aclose)
             prepare = getattr(adapter, "prepare", None)
             if prepare is not None:
                 try:
                     await asyncio.to_thread(prepare)
                 except ValueError as exc:
                     raise EngineFailure(f"[providers.{name}] {exc}") from exc
-        await self._register_schemas()
+        registered = await register_schemas(self._settings, self._running)
+        if registered is not None:
+            self.intake.registry = registered.registry
+            self.track.config = replace(
+                self.track.config, event_prefix=registered.events, audit_prefix=registered.audit
+            )
+            self.normalise.config = replace(self.normalise.config, audit_prefix=registered.audit)
 
     async def stop(self) -> None:
         """Give every connection back."""
@@ -245,11 +256,15 @@ class Parts:
             tasks.create_task(self.gaps.run())
             if self.suppression_job.providers:
                 tasks.create_task(self.suppression_job.run())
+            if self.alerts is not None:
+                tasks.create_task(self.alerts.run())
             tasks.create_task(self._sweep())
 
     async def partition_ready(self, partition: int) -> None:
         """The engine has restored the tables of a partition."""
         self.gaps.partition_ready(partition)
+        if self.alerts is not None:
+            self.alerts.partition_ready(partition)
         await self.dispatch.partition_ready(partition)
 
     async def partition_lost(self, partition: int) -> None:
@@ -258,20 +273,12 @@ class Parts:
         await self.dispatch.partition_lost(partition)
         for agent in (self.track, self.normalise, self.lookups):
             agent.lost(partition)
+        if self.alerts is not None:
+            self.alerts.lost(partition)
 
     def measure(self) -> None:
         """Bring gauges up to date that nobody sets while working."""
-        states = self.view.states()
-        held = self.dispatch.resting.holds.counts()
-        for provider in self._settings.providers:
-            state = states.get(provider)
-            self._metrics.breaker(provider, state.value if state else "closed")
-            self._metrics.held_messages.at(provider).set(held[provider])
-        for stream in Stream:
-            self._metrics.oldest_open.at(stream.value).set(self.dispatch.oldest_open_ms(stream) / 1000)
-        for name, adapter in self.adapters.items():
-            if isinstance(adapter, TellsExpiry) and (expires_ms := adapter.expires_ms()):
-                self._metrics.credential_expiry.at(name.partition("/")[0]).set(expires_ms / 1000)
+        measure(self._metrics, self._settings, self.view, self.dispatch, self.adapters)
 
     # -- what agents are given
 
@@ -310,6 +317,25 @@ class Parts:
         composer = Composer(self.contents, renderer, adapters, tracker_of(self._settings, now_ms))
         return composer if self.staging is None else StagedComposer(composer, self.staging)
 
+    def _alerts(self, digests: BytesTable) -> Alerts | None:
+        """Who tells tenants of failures; None where there is no sender."""
+        settings, sender = self._settings, alert_sender(self._settings)
+        if sender is None:
+            return None
+        config = AlertsConfig(
+            topics_of(settings),
+            self.partitions,
+            sender,
+            self._alert_address,
+            60 * settings.alerts.every_min,
+            settings.alerts.provider,
+        )
+        return Alerts(self._app, digests, Unit, config, now_ms, AlertsMetrics(self._metrics))
+
+    def _alert_address(self, tenant: str) -> str:
+        record = self.tenants.get(tenant)
+        return record.alert_address if record is not None else ""
+
     async def _load_message(self, ref: RecordRef) -> Message | None:
         found = await self.contents.load(ref)
         message = None if isinstance(found, Gone) else unpack(found)
@@ -331,39 +357,13 @@ class Parts:
         while True:
             await asyncio.sleep(_SWEEP_S)
             for partition in self._owned():
-                for agent in (self.dispatch, self.track, self.normalise, self.lookups):
+                for agent in (self.dispatch, self.track, self.normalise, self.lookups, *filter(None, [self.alerts])):
                     await agent.sweep(partition, now_ms())
                 await asyncio.sleep(0)
 
     def _owned(self) -> Iterable[int]:
         receipts = topics_of(self._settings).name("receipts")
         return (number for number in range(self.partitions) if self._app.owns(receipts, number))
-
-    # -- schema registry
-
-    async def _register_schemas(self) -> None:
-        """With a registry, what we write begins with its ids; without one, nothing is asked."""
-        kafka = self._settings.kafka
-        if not kafka.schema_registry:
-            return
-        import httpx
-
-        from streams.serde.registry import RegistryUnavailable, SchemaRegistry
-
-        secret = kafka.schema_registry_password
-        auth = (kafka.schema_registry_user, secret.reveal() if secret else "") if kafka.schema_registry_user else None
-        topics = topics_of(self._settings)
-        client = httpx.AsyncClient(base_url=kafka.schema_registry, auth=auth, timeout=10.0)
-        self._running.push_async_callback(client.aclose)
-        registry = SchemaRegistry(client)
-        try:
-            events = await registry.prefix_for(topics.name(DELIVERY_EVENTS), "DeliveryEvent")
-            audit = await registry.prefix_for(topics.name(AUDIT_LOG), "AuditRecord")
-        except RegistryUnavailable as exc:
-            raise EngineFailure(f"[kafka] schema_registry {kafka.schema_registry}: {exc}") from exc
-        self.intake.registry = registry
-        self.track.config = replace(self.track.config, event_prefix=events, audit_prefix=audit)
-        self.normalise.config = replace(self.normalise.config, audit_prefix=audit)
 
 
 def _silent_about_our_id(settings: Settings, adapters: Mapping[str, Provider]) -> frozenset[str]:

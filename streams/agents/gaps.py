@@ -123,7 +123,7 @@ class Gaps:
 
     async def _hand_in(self, name: str, provider: TellsEvents, page: EventsPage) -> None:
         main, _, account = name.partition("/")
-        type_ = self.providers[name].type
+        type_: str = getattr(provider, "type", "")  # not by name: a tenant's account may be forgotten by now
         headers: Headers = [
             ("provider", main.encode()),
             ("account", account.encode()),

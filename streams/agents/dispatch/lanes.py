@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -281,6 +281,12 @@ class Lanes:
         if adapter is not None:
             self._dispose(adapter)
 
+    async def aclose(self) -> None:
+        """End every adapter's dialogue; the worker is stopping."""
+        for adapter in list(self._providers.values()):
+            if (dialogue := dialogue_of(adapter)) is not None:
+                await dialogue.aclose()
+
     def _dispose(self, adapter: Provider) -> None:
         dialogue = dialogue_of(adapter)
         if dialogue is not None:
@@ -289,8 +295,3 @@ class Lanes:
     def shares(self) -> Iterable[Gate]:
         """Gates with a rate, which lend and borrow."""
         return (gate for gate in self.gates.values() if gate.rate)
-
-
-def waiting_of(gates: Sequence[Gate]) -> int:
-    """How many messages wait in front of these gates."""
-    return sum(1 for gate in gates for _ in gate.waiting())
