@@ -27,6 +27,7 @@ from streams.parts import Parts
 from streams.settings import Settings, load_settings
 from streams.status import StatusServer
 from streams.topics import (
+    ALERTS,
     CONTROLS,
     LOOKUPS,
     OUTBOUND,
@@ -140,6 +141,8 @@ def _sources(topics: Topics, parts: Parts) -> list[tuple[str, Handler]]:
         (LOOKUPS, parts.lookups.handle),
         (PROVIDER_OUTCOMES, parts.breakers.handle),
     ]
+    if parts.alerts is not None:
+        handlers.append((ALERTS, parts.alerts.handle))
     named = [(topics.name(name), handler) for name, handler in handlers]
     return named + [(topics.webhooks(kind), parts.normalise.handle) for kind in parts.webhook_types]
 

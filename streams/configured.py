@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from email.utils import parseaddr
 from importlib.util import find_spec
@@ -61,14 +61,6 @@ def check_supported(settings: Settings) -> None:
         raise SettingsError(
             "[worker] store = \"rocksdb\" needs the extra `rocksdb`: pip install 'streams-mail[rocksdb]'"
         )
-    for where in _not_obeyed(settings):
-        raise SettingsError(f"{where} is set, but this version does not obey it yet; take it out")
-
-
-def _not_obeyed(settings: Settings) -> Iterator[str]:
-    for tenant in settings.tenants.values():
-        if tenant.alert:
-            yield f"[tenants.{tenant.name}] alert"
 
 
 def topics_of(settings: Settings) -> Topics:
@@ -193,6 +185,12 @@ def suppression_policy(settings: Settings) -> SuppressionPolicy:
 def staging(settings: Settings) -> Staging | None:
     """Who may be mailed from a test environment; None where everybody may."""
     return staging_of(settings.staging.allow, settings.staging.redirect)
+
+
+def alert_sender(settings: Settings) -> Mailbox | None:
+    """From whom alerts come; None where there are none."""
+    name, address = parseaddr(settings.alerts.sender)
+    return Mailbox(address, name) if address else None
 
 
 def retry_policy(entry: RetrySettings) -> RetryPolicy:

@@ -357,8 +357,10 @@ class Parts:
         while True:
             await asyncio.sleep(_SWEEP_S)
             for partition in self._owned():
-                for agent in (self.dispatch, self.track, self.normalise, self.lookups, *filter(None, [self.alerts])):
+                for agent in (self.dispatch, self.track, self.normalise, self.lookups):
                     await agent.sweep(partition, now_ms())
+                if self.alerts is not None:
+                    await self.alerts.sweep(partition, now_ms())
                 await asyncio.sleep(0)
 
     def _owned(self) -> Iterable[int]:

@@ -12,7 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streams.topics import LOOKUPS, OUTBOUND, OUTBOUND_BULK, PROVIDER_OUTCOMES, RECEIPTS, WEBHOOK_TYPES, WEBHOOKS
+from streams.topics import (
+    ALERTS,
+    LOOKUPS,
+    OUTBOUND,
+    OUTBOUND_BULK,
+    PROVIDER_OUTCOMES,
+    RECEIPTS,
+    WEBHOOK_TYPES,
+    WEBHOOKS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,7 @@ TOKENS = "tokens"
 PROVIDER_IDS = "provider_ids"
 BREAKER_WINDOWS = "breaker_windows"
 WATERMARKS = "watermarks"
+ALERT_DIGESTS = "alert_digests"
 
 TABLES: tuple[TableSpec, ...] = (
     TableSpec(ATTEMPTS, "dispatch", "message_id", "core.ledger.AttemptRow", (OUTBOUND, OUTBOUND_BULK)),
@@ -56,5 +66,6 @@ TABLES: tuple[TableSpec, ...] = (
     TableSpec(
         WATERMARKS, "gaps", "source of events", "up to when it was read: epoch ms (agents.gaps)", (PROVIDER_OUTCOMES,)
     ),
+    TableSpec(ALERT_DIGESTS, "alerts", "tenant", "core.alerts.AlertRow", (ALERTS,)),
 )
 """All of them; see the rules above."""

@@ -9,6 +9,7 @@ import pytest
 from streams.adapters import build_adapters
 from streams.configured import (
     MAX_RECORD_BYTES,
+    alert_sender,
     breaker_policy,
     check_supported,
     configured_tenants,
@@ -128,14 +129,22 @@ def test_a_provider_that_does_not_exist_is_named(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("section", "named"),
     [
-        ('[tenants.a]\nalert = "ops@example.com"', "[tenants.a] alert"),
+        ('[tenants.a]\nalert = "ops@example.com"', "[alerts] from is missing: [tenants.a] alert asks for mails"),
+        ('[alerts]\nfrom = "nobody"', "[alerts] from must be one address"),
+        ('[alerts]\nfrom = "a@example.com"\nprovider = "mgg"', "did you mean mg?"),
     ],
 )
-def test_what_would_not_be_obeyed_is_refused_at_start(tmp_path: Any, section: str, named: str) -> None:
-    check_supported(load(tmp_path))
+def test_alerts_that_could_not_be_sent_are_refused_at_start(tmp_path: Any, section: str, named: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        check_supported(load(tmp_path, f"{CONFIG}\n{section}\n"))
+        load(tmp_path, f"{CONFIG}\n{section}\n")
     assert named in str(caught.value)
+
+
+def test_alerts_have_a_sender_where_one_is_configured(tmp_path: Any) -> None:
+    settings = load(tmp_path, f'{CONFIG}\n[alerts]\nfrom = "Mail <a@example.com>"\n[tenants.a]\nalert = "ops@x.org"\n')
+    assert alert_sender(settings) == Mailbox("a@example.com", "Mail")
+    assert configured_tenants(settings)["a"].alert_address == "ops@x.org"
+    assert alert_sender(load(tmp_path)) is None
 
 
 def test_tables_on_disk_without_their_extra_are_refused_at_start(

@@ -24,6 +24,7 @@ from streams.agents.dead_letters import dead_letter
 from streams.agents.expiry import Expiry
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
 from streams.agents.track_counts import SilentTrack, TrackCounts, TrackObserver
+from streams.core.alerts import trouble_of
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
 from streams.core.ids import partition_of_text
 from streams.core.lifecycle import Step, advance, expired
@@ -41,7 +42,7 @@ from streams.failpoints import failpoint
 from streams.serde.configuration import encode_audit
 from streams.serde.events import encode_event, event_headers
 from streams.serde.internal import Malformed, pack, packer, unpack, unpacker
-from streams.topics import AUDIT_LOG, DEAD_LETTERS, DELIVERY_EVENTS, LOOKUPS, OUTBOUND, RECEIPTS, Topics
+from streams.topics import ALERTS, AUDIT_LOG, DEAD_LETTERS, DELIVERY_EVENTS, LOOKUPS, OUTBOUND, RECEIPTS, Topics
 
 _DAY_MS = 86_400_000
 _ORPHAN_MS = 6 * 3_600_000
@@ -66,6 +67,8 @@ class TrackConfig:
     suppression: SuppressionPolicy = field(default_factory=SuppressionPolicy)
     spares: Callable[[str], bool] | None = None
     """Addresses whose provider reports are about somebody else: mail to them is redirected (staging)."""
+    alerts: Callable[[str], bool] | None = None
+    """Whether a tenant wants to hear of messages that are given up; None where nobody is told."""
 
 
 @dataclass(slots=True)
@@ -205,6 +208,8 @@ class _Run:
             self._dead(record, "too_large", str(exc))
         for change in step.suppressions:
             self._suppress(change, receipt)
+        if receipt.reason is not None and self._track.config.alerts is not None and not step.duplicate:
+            self._alert(record, receipt, step)
 
     def keep(self) -> None:
         """Stage the rows that changed."""
@@ -257,6 +262,16 @@ class _Run:
         )
         partition = partition_of_text(theirs, self._track.config.partitions)
         self.unit.emit(self._topics.name(LOOKUPS), partition, bind_key(bind), pack(bind))
+
+    def _alert(self, record: RecordPort, receipt: Receipt, step: Step) -> None:
+        """Tell the owner of the tenant's alerts what was given up."""
+        wants, state = self._track.config.alerts, step.state
+        if state is None or state.facts is None or wants is None:
+            return
+        trouble = trouble_of(receipt, state.facts, state.status, self._batch.partition, record.offset)
+        if trouble is not None and wants(trouble.tenant):
+            partition = partition_of_text(trouble.tenant, self._track.config.partitions)
+            self.unit.emit(self._topics.name(ALERTS), partition, trouble.tenant.encode(), pack(trouble))
 
     def _suppress(self, wish: SuppressionChange, receipt: Receipt | None = None) -> None:
         config = self._track.config

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from streams.metrics.catalogue import CATALOGUE, OTHER, PREFIX, Kind, Label, Series
 from streams.metrics.families import Count, Distribution, Family, Level
-from streams.metrics.observers import BreakersMetrics, DispatchMetrics, EngineMetrics, watch_event_loop
+from streams.metrics.observers import AlertsMetrics, BreakersMetrics, DispatchMetrics, EngineMetrics, watch_event_loop
 from streams.metrics.registry import Metrics, exposition
 from streams.metrics.summaries import (
     GapMetrics,
@@ -24,6 +24,7 @@ __all__ = [
     "CATALOGUE",
     "OTHER",
     "PREFIX",
+    "AlertsMetrics",
     "BreakersMetrics",
     "Count",
     "DispatchMetrics",

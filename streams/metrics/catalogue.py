@@ -237,6 +237,11 @@ RECONCILIATIONS = _counter(
     PROVIDER,
     Label("result", ("found", "not_found", "unknown")),
 )
+ALERTS = _counter(
+    "alerts",
+    "Mails to tenants about messages that were given up, by what came of them.",
+    Label("result", ("asked", "no_address", "unsendable")),
+)
 CREDENTIAL_EXPIRY = _gauge("credential_expiry_timestamp_seconds", "When a credential or certificate expires.", PROVIDER)
 EVENT_LOOP_DELAY = _gauge("event_loop_delay_seconds", "By how much the event loop was last late.")
 BUILD_INFO = _gauge("build_info", "1, with the version as label.", Label("version", limit=1))
@@ -291,6 +296,7 @@ CATALOGUE: tuple[Series, ...] = (
     SUPPRESSION_CHANGES,
     SUPPRESSION_SYNCS,
     RECONCILIATIONS,
+    ALERTS,
     CREDENTIAL_EXPIRY,
     EVENT_LOOP_DELAY,
     BUILD_INFO,

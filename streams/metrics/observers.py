@@ -97,6 +97,16 @@ class DispatchMetrics:
         self._metrics.oldest_due.at(kind).set((oldest_due_ms or 0) / 1000)
 
 
+class AlertsMetrics:
+    """Listens to who tells tenants of failures."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def alert(self, result: str, troubles: int) -> None:
+        self._metrics.alerts.at(result).inc()
+
+
 class BreakersMetrics:
     """Listens to who decides about the breakers."""
 

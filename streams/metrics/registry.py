@@ -81,6 +81,7 @@ class Metrics(Collector):
         self.suppression_changes = self._counter(catalogue.SUPPRESSION_CHANGES)
         self.suppression_syncs = self._counter(catalogue.SUPPRESSION_SYNCS)
         self.reconciliations = self._counter(catalogue.RECONCILIATIONS)
+        self.alerts = self._counter(catalogue.ALERTS)
         self.credential_expiry = self._gauge(catalogue.CREDENTIAL_EXPIRY)
         self.event_loop_delay = self._gauge(catalogue.EVENT_LOOP_DELAY)
         self.build_info = self._gauge(catalogue.BUILD_INFO)

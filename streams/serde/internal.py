@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from streams.core.alerts import Trouble
 from streams.core.breaker import OutcomeSum
 from streams.core.command import Cancel, NoProof, Retry, Settle
 from streams.core.message import Content, Message
@@ -39,6 +40,7 @@ _CORE_KINDS: tuple[tuple[int, type], ...] = (
     (0x07, NoProof),
     (0x08, OutcomeSum),
     (0x09, SuppressionChange),
+    (0x0A, Trouble),
 )
 """0x01..0x1F belong to ``streams.core``; owners elsewhere call :func:`register` with 0x20..0x7A."""
 

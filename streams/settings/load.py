@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from streams.settings.alerts import AlertSettings
 from streams.settings.flow import LimitSettings
 from streams.settings.mailbox import MailboxSettings
 from streams.settings.model import (
@@ -62,6 +63,7 @@ PLAIN_SECTIONS: Mapping[str, type] = MappingProxyType(
         "staging": StagingSettings,
         "attachments": AttachmentSettings,
         "tracking": TrackingSettings,
+        "alerts": AlertSettings,
     }
 )
 NAMED_SECTIONS: Mapping[str, type] = MappingProxyType(

@@ -16,6 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from streams.settings.alerts import AlertSettings
 from streams.settings.flow import LimitSettings
 from streams.settings.keys import key, required
 from streams.settings.mailbox import MailboxSettings
@@ -245,7 +246,7 @@ class TenantSettings:
     )
     rate: float = key(0.0, "Messages per second over all providers; 0 for `[limits] tenant_rate`.", least=0)
     retry: str = key("", "Its retry policy; empty for `[dispatch] retry`.")
-    alert: str = key("", "Who gets a mail when its messages are given up. Not obeyed yet, and so refused at start.")
+    alert: str = key("", "Who gets a mail when its messages are given up; see `[alerts]`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,4 +434,5 @@ class Settings:
     staging: StagingSettings = field(default_factory=StagingSettings)
     attachments: AttachmentSettings = field(default_factory=AttachmentSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
     mailboxes: Mapping[str, MailboxSettings] = field(default_factory=dict)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date
+from email.utils import parseaddr
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
+from streams.core.address import address_fault
 from streams.core.message import Stream
 from streams.settings.mailbox import MAX_MAILBOXES, After
 from streams.settings.model import Profile, Settings
@@ -169,6 +171,19 @@ def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:
     for tenant in settings.tenants.values():
         if tenant.alert and not _ADDRESS.fullmatch(tenant.alert):
             yield f"[tenants.{tenant.name}] alert", f"must be one address, not {tenant.alert!r}"
+    yield from _alerts(settings)
+
+
+def _alerts(settings: Settings) -> Iterator[tuple[str, str]]:
+    alerts = settings.alerts
+    if alerts.sender and address_fault(parseaddr(alerts.sender)[1]):
+        yield "[alerts] from", f"must be one address, as address or Name <address>, not {alerts.sender!r}"
+    if alerts.provider and alerts.provider not in settings.providers:
+        close = suggestion(alerts.provider, settings.providers)
+        yield "[alerts] provider", f"names the provider {alerts.provider}, which is not configured{close}"
+    for tenant in settings.tenants.values():
+        if tenant.alert and not alerts.sender:
+            yield "[alerts] from", f"is missing: [tenants.{tenant.name}] alert asks for mails, which need a sender"
 
 
 def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
