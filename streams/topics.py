@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -58,6 +59,19 @@ OWN_TYPES = frozenset({"bounces", "tracking"})
 
 FILLED_BY = "filled_by"
 """Header of a payload that was fetched from the provider because its webhook may be lost; it names the source."""
+
+
+_topic_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}").fullmatch
+
+
+def events_topic_fault(name: str) -> str:
+    """Why the events of a tenant cannot go to a topic of this name as well (without the prefix); empty if they can."""
+    if not _topic_name(name):
+        return "is no topic name (letters, digits, dots, hyphens and underscores, at most 200)"
+    ours = {spec.name for spec in Topics().specs()}
+    if name in ours or name.startswith(WEBHOOKS) or name.endswith("-changelog"):
+        return "is a topic of the system itself"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,3 +28,5 @@ class Tenant:
     """Provider name to the settings of an account of its own; secrets by reference."""
     rate: float = 0.0
     """Messages per second over all providers, 0 without limit."""
+    events_topic: str = ""
+    """A topic that gets a copy of each of its events; the deployment's prefix is put before it."""
