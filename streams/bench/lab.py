@@ -165,9 +165,13 @@ def lab(options: Options, preferred: str) -> Iterator[Lab]:
         yield place
 
 
+_TICK_S = 0.01
+"""What the system's accounting can tell apart."""
+
+
 def reading(said: Mapping[str, Any], unit_per_cpu: bool = True) -> Reading:
     """A meter's words as work per processor second (or, for latencies, as they are)."""
-    work, used_s = int(said["work"]), float(said["cpu_s"])
+    work, used_s = int(said["work"]), max(_TICK_S, float(said["cpu_s"]))
     value = work / used_s if unit_per_cpu else float(said["value"])
     return Reading(value, work, used_s, float(said["wall_s"]), dict(said["busy"]), dict(said["threads"]))
 
