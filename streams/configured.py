@@ -270,6 +270,7 @@ def _tenant(tenant: TenantSettings) -> Tenant:
         retry_policy=tenant.retry,
         alert_address=tenant.alert,
         rate=tenant.rate,
+        events_topic=tenant.events_topic,
     )
 
 

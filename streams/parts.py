@@ -81,6 +81,7 @@ from streams.tables import (
     TOKENS,
     WATERMARKS,
 )
+from streams.tenant_events import EventTopics
 from streams.topics import (
     BREAKERS,
     CONTENTS,
@@ -135,6 +136,7 @@ class Parts:
         self.staging = staging(settings)
         self.readers = self._readers()
         self.tenants = tenants(self.readers[TENANTS], configured_tenants(settings))
+        self.event_topics = EventTopics(settings, self.tenants)
         lanes = dict(main)  # accounts of tenants come and go in it
         self.fetching = Fetching(
             Fetcher(fetcher_config(settings)),
@@ -197,6 +199,7 @@ class Parts:
                 suppression=suppression_policy(settings),
                 spares=self.staging.redirects if self.staging else None,
                 alerts=None if alert_sender(settings) is None else lambda tenant: bool(self._alert_address(tenant)),
+                tenant_topics=self.event_topics.ready,
             ),
             now_ms,
             TrackMetrics(metrics),
@@ -229,6 +232,7 @@ class Parts:
         for reader in self.readers.values():
             self._running.push_async_callback(reader.stop)
         await asyncio.gather(*(reader.start() for reader in self.readers.values()))
+        await self.event_topics.start()
         for name, adapter in self.adapters.items():
             prepare = getattr(adapter, "prepare", None)
             if prepare is not None:
@@ -254,6 +258,7 @@ class Parts:
             tasks.create_task(self.dispatch.run())
             tasks.create_task(self.quotas.run())
             tasks.create_task(self.gaps.run())
+            tasks.create_task(self.event_topics.run())
             if self.suppression_job.providers:
                 tasks.create_task(self.suppression_job.run())
             if self.alerts is not None:
@@ -307,6 +312,7 @@ class Parts:
 
     async def _tenant_changed(self, key: bytes, value: bytes | None) -> None:
         self.dispatch.tenant_changed(key.decode("utf-8", "replace"))
+        self.event_topics.changed(key.decode("utf-8", "replace"))
 
     async def _rule_changed(self, key: bytes, value: bytes | None) -> None:
         self.everywhere.read(key, value)

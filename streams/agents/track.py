@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from streams.agents.bindings import Bind, bind_key
@@ -69,6 +69,8 @@ class TrackConfig:
     """Addresses whose provider reports are about somebody else: mail to them is redirected (staging)."""
     alerts: Callable[[str], bool] | None = None
     """Whether a tenant wants to hear of messages that are given up; None where nobody is told."""
+    tenant_topics: Mapping[str, str] = field(default_factory=dict)
+    """Tenants with a topic of their own for copies of their events, and its full name. It may change while we work."""
 
 
 @dataclass(slots=True)
@@ -180,6 +182,7 @@ class _Run:
         self._now_ms = now_ms
         self._topics = track.config.topics
         self._events_topic = track.config.topics.name(DELIVERY_EVENTS)
+        self._tenant_topics = track.config.tenant_topics
         self._states: dict[str, MessageState] = {}
         self._changed: set[str] = set()
         self._suppressions: dict[str, Suppression] = {}
@@ -244,7 +247,10 @@ class _Run:
         elif receipt.kind is ReceiptKind.CONFLICT and not step.duplicate:
             self._audit_conflict(receipt, step)
         for event in step.events:  # last: all else must not fail with an event that is too large
-            emit(self._events_topic, partition, key, encode_event(event, prefix), event_headers(event))
+            value, headers = encode_event(event, prefix), event_headers(event)
+            emit(self._events_topic, partition, key, value, headers)
+            if self._tenant_topics and (own := self._tenant_topics.get(event.tenant)) is not None:
+                emit(own, partition, key, value, headers)
 
     def _bind(self, receipt: Receipt, step: Step) -> None:
         """Tell lookups whose the provider's id is, where its events may come without ours."""

@@ -38,6 +38,7 @@ def tenants() -> None:
 @click.option("--retry", help="Its retry policy.")
 @click.option("--rate", type=click.FloatRange(min=0), help="Messages per second over all providers.")
 @click.option("--alert", metavar="ADDRESS", help="Who is told about messages given up.")
+@click.option("--events-topic", metavar="TOPIC", help="A topic that gets a copy of each of its events; it is created.")
 @click.option("--disabled", is_flag=True, help="Reject its requests.")
 @json_option
 @click.pass_obj
@@ -116,6 +117,7 @@ def _from_flags(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "retry_policy": given["retry"],
         "rate": given["rate"] or 0.0,
         "alert_address": given["alert"],
+        "events_topic": given["events_topic"],
         "enabled": not given["disabled"],
     }
 
@@ -147,12 +149,15 @@ def _check(invocation: Invocation, record: dict[str, Any]) -> None:
     from streams.accounts import faults
     from streams.core.tenant import Tenant
     from streams.serde.public import decode_tenant
+    from streams.topics import events_topic_fault
 
     tenant = decode_tenant(json.dumps({**record, "updated_at": None, "updated_by": ""}).encode())
     if not isinstance(tenant, Tenant):
         raise UsageFailure(f"tenant {record['tenant']}: {tenant}")
     for fault in faults(invocation.settings, tenant):
         raise UsageFailure(fault)
+    if tenant.events_topic and (fault := events_topic_fault(tenant.events_topic)):
+        raise UsageFailure(f"tenant {tenant.tenant}: events_topic {tenant.events_topic!r} {fault}")
 
 
 def _store(invocation: Invocation, records: list[dict[str, Any]]) -> None:
@@ -161,6 +166,7 @@ def _store(invocation: Invocation, records: list[dict[str, Any]]) -> None:
 
     topic = invocation.topics.name(TENANTS)
     invocation.kafka.partitions(topic)
+    _make_topics(invocation, [record["events_topic"] for record in records if record["events_topic"]])
     for record in records:
         name = record["tenant"]
         stamped = {**record, "updated_at": now_ms(), "updated_by": invocation.actor}
@@ -168,6 +174,22 @@ def _store(invocation: Invocation, records: list[dict[str, Any]]) -> None:
         kind = "credential" if record["account_settings"] else "tenant"
         audit(invocation, "tenant.put", kind, name, tenant=name, detail=", ".join(sorted(record["account_settings"])))
     invocation.kafka.flush()
+
+
+def _make_topics(invocation: Invocation, names: list[str]) -> None:
+    """Topics for events are there before a worker hears of them."""
+    if not names:
+        return
+    import asyncio
+
+    from streams.configured import engine_security
+    from streams.engine import ensure_topics
+    from streams.tenant_events import event_topic_specs
+
+    settings = invocation.settings
+    specs = event_topic_specs(settings, names)
+    for problem in asyncio.run(ensure_topics(settings.kafka.bootstrap, specs, engine_security(settings))):
+        raise Failure(str(problem))
 
 
 def _stored(invocation: Invocation) -> dict[bytes, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -23,12 +23,12 @@ def create(invocation: Invocation, as_json: bool) -> None:
     """Create the topics that are missing. Existing ones are checked, never changed."""
     import asyncio
 
-    from streams.configured import engine_security, topic_specs
+    from streams.configured import engine_security
     from streams.engine import ensure_topics
 
     settings = invocation.settings
     before = invocation.kafka.topics()
-    specs = topic_specs(settings)
+    specs = _specs(invocation, before)
     problems = asyncio.run(ensure_topics(settings.kafka.bootstrap, specs, engine_security(settings)))
     made = [spec.name for spec in specs if spec.name not in before]
     if as_json:
@@ -44,10 +44,8 @@ def create(invocation: Invocation, as_json: bool) -> None:
 @click.pass_obj
 def check(invocation: Invocation, as_json: bool) -> None:
     """Compare the topics with what they must be."""
-    from streams.configured import topic_specs
-
     counts = invocation.kafka.topics()
-    rows = [_row(spec, counts.get(spec.name)) for spec in topic_specs(invocation.settings)]
+    rows = [_row(spec, counts.get(spec.name)) for spec in _specs(invocation, counts)]
     if as_json:
         print_json(rows)
     else:
@@ -59,6 +57,22 @@ def check(invocation: Invocation, as_json: bool) -> None:
     wrong = [row for row in rows if row["problem"]]
     if wrong:
         raise Failure(_first([f"topic {row['topic']} {row['problem']}" for row in wrong]))
+
+
+def _specs(invocation: Invocation, there: Mapping[str, int]) -> list[Any]:
+    """Those of the system, and those that tenants get copies of their events on."""
+    from streams.configured import topic_specs
+    from streams.serde.public import decode_tenant
+    from streams.tenant_events import configured_event_topics, event_topic_specs
+    from streams.topics import TENANTS, events_topic_fault
+
+    names = configured_event_topics(invocation.settings)
+    topic = invocation.topics.name(TENANTS)
+    for value in (invocation.kafka.table(topic) if topic in there else {}).values():
+        name = getattr(decode_tenant(value), "events_topic", "")
+        if name and not events_topic_fault(name):
+            names.append(name)
+    return [*topic_specs(invocation.settings), *event_topic_specs(invocation.settings, names)]
 
 
 def _first(problems: Sequence[object]) -> str:

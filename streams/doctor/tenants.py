@@ -13,7 +13,7 @@ from streams.core.tenant import Tenant
 from streams.doctor.finding import Finding, bad, good
 from streams.kafka import KafkaClient, KafkaUnavailable, TopicMissing
 from streams.settings import Settings, librdkafka_options
-from streams.topics import TENANTS
+from streams.topics import TENANTS, events_topic_fault
 
 _MOST = 20
 
@@ -39,6 +39,7 @@ def check_tenants(settings: Settings, env: Mapping[str, str] | None = None) -> l
     try:
         with KafkaClient(settings.kafka.bootstrap, librdkafka_options(settings.kafka)) as kafka:
             rows = kafka.table(topics_of(settings).name(TENANTS))
+            there = kafka.topics()
     except (KafkaUnavailable, TopicMissing):
         return []
     known = tenants(_Rows(rows), configured_tenants(settings))
@@ -46,7 +47,7 @@ def check_tenants(settings: Settings, env: Mapping[str, str] | None = None) -> l
     if not names:
         return []
     accounts = Accounts(settings, known, env)
-    found = list(islice(_wrong(settings, accounts, names), _MOST + 1))
+    found = list(islice((*_wrong(settings, accounts, names), *_topics(settings, accounts, names, there)), _MOST + 1))
     if found:
         more = [bad("tenants", "there are more of this kind", "correct these first")] if len(found) > _MOST else []
         return [*found[:_MOST], *more]
@@ -64,6 +65,25 @@ def _wrong(settings: Settings, accounts: Accounts, names: Iterable[str]) -> Iter
         for problem in problems:
             advice = "its messages are held until this is corrected: streams tenants put, or provide the secret"
             yield bad(f"tenant {name}", problem, advice)
+
+
+def _topics(
+    settings: Settings, accounts: Accounts, names: Iterable[str], there: Mapping[str, int]
+) -> Iterator[Finding]:
+    """Topics that are to get copies of a tenant's events."""
+    wanted = settings.kafka.partitions
+    for name in names:
+        tenant = accounts.tenant(name)
+        if tenant is None or not tenant.events_topic:
+            continue
+        topic = topics_of(settings).name(tenant.events_topic)
+        advice = "name another: streams tenants put, or [tenants.NAME] events_topic"
+        if fault := events_topic_fault(tenant.events_topic):
+            yield bad(f"tenant {name}", f"events_topic {tenant.events_topic!r} {fault}", advice)
+        elif topic not in there:
+            yield bad(f"tenant {name}", f"its topic {topic} does not exist", "run `streams topics create`")
+        elif there[topic] != wanted:
+            yield bad(f"tenant {name}", f"its topic {topic} has {there[topic]} partitions, needs {wanted}", advice)
 
 
 def _closed(accounts: Accounts, tenant: Tenant) -> Iterator[str]:

@@ -247,6 +247,11 @@ class TenantSettings:
     rate: float = key(0.0, "Messages per second over all providers; 0 for `[limits] tenant_rate`.", least=0)
     retry: str = key("", "Its retry policy; empty for `[dispatch] retry`.")
     alert: str = key("", "Who gets a mail when its messages are given up; see `[alerts]`.")
+    events_topic: str = key(
+        "",
+        "A topic that gets a copy of each of its events, besides `delivery-events`; `[kafka] prefix` is put before it.",
+        example="events.shop",
+    )
 
 
 @dataclass(frozen=True, slots=True)

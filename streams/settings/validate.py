@@ -15,6 +15,7 @@ from streams.settings.mailbox import MAX_MAILBOXES, After
 from streams.settings.model import Profile, Settings
 from streams.settings.read import suggestion
 from streams.settings.secret import SettingsError, is_reference
+from streams.topics import events_topic_fault
 
 _BOOTSTRAP = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _LINK_BASE = re.compile(  # plain http for a machine's own tests alone: RFC 8058 wants https
@@ -131,6 +132,8 @@ def _tenants(settings: Settings) -> Iterator[tuple[str, str]]:
         if tenant.retry and tenant.retry not in settings.retry:
             close = suggestion(tenant.retry, settings.retry)
             yield f"{where} retry", f"names {tenant.retry}, which does not exist{close}"
+        if tenant.events_topic and (fault := events_topic_fault(tenant.events_topic)):
+            yield f"{where} events_topic", f"{fault}: {tenant.events_topic!r}"
         for provider, account in tenant.accounts.items():
             if provider not in settings.providers:
                 yield f"{where} accounts", f"names the provider {provider}, which is not configured"
