@@ -46,7 +46,13 @@ class Listener:
 class Desk:
     """Track on an engine in memory."""
 
-    def __init__(self, *, automatic: bool = True, bind: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        *,
+        automatic: bool = True,
+        bind: frozenset[str] = frozenset(),
+        tenant_topics: Mapping[str, str] | None = None,
+    ) -> None:
         self.engine = FakeEngine(automatic=automatic)
         self.listener = Listener()
         self.messages = self.engine.table("messages")
@@ -56,7 +62,13 @@ class Desk:
             self.messages,
             self.suppressions,
             FakeUnit,
-            TrackConfig(Topics("t."), partitions=12, bind_provider_ids=bind, retention_ms=1_000),
+            TrackConfig(
+                Topics("t."),
+                partitions=12,
+                bind_provider_ids=bind,
+                retention_ms=1_000,
+                tenant_topics=tenant_topics or {},
+            ),
             lambda: NOW_MS,
             self.listener,
         )
@@ -113,6 +125,26 @@ async def test_a_send_result_becomes_two_events_in_the_same_partition_with_cloud
     assert (headers["ce_type"], headers["ce_subject"]) == (b"message.sent", KEY)
     assert desk.state().status is Status.SENT
     assert batch.done
+
+
+async def test_a_tenants_own_topic_gets_the_same_events_before_any_state_is_kept() -> None:
+    topics = {"acme": "t.events.acme", "other": "t.events.other"}
+    desk = Desk(automatic=False, tenant_topics=topics)
+    batch = await desk.take(receipt(K.SENT, 1))
+    copies, events = desk.engine.on("t.events.acme"), desk.engine.on("t.delivery-events")
+    assert [(e.partition, e.key, e.value, e.headers) for e in copies] == [
+        (e.partition, e.key, e.value, e.headers) for e in events
+    ]
+    assert len(copies) == 2
+    assert desk.engine.on("t.events.other") == []
+    desk.engine.acknowledge("t.delivery-events")
+    assert (desk.engine.writes, batch.done) == ([], False)  # rows wait until the copies are acknowledged, too
+    desk.engine.acknowledge("t.events.acme")
+    assert [write.topic for write in desk.engine.writes] == ["messages"]
+    del topics["acme"]
+    desk = Desk(tenant_topics=topics)
+    await desk.take(receipt(K.SENT, 1))
+    assert desk.engine.on("t.events.acme") == []
 
 
 async def test_receipts_of_one_message_in_one_batch_fold_on_each_other_and_write_one_row() -> None:

@@ -114,3 +114,27 @@ def test_the_doctor_names_the_tenant_whose_secret_is_missing(on_kafka: Streams, 
     (finding,) = check_tenants(settings, {"MAIN_KEY": "key"})
     assert not finding.ok
     assert (finding.check, "TENANT_ACME is not set" in finding.detail) == ("tenant acme", True)
+
+
+def test_a_topic_for_a_tenants_events_is_made_checked_and_looked_after(
+    on_kafka: Streams, office: Path, embedded_kafka: str, topic_prefix: str
+) -> None:
+    ran = on_kafka("-c", str(office), "tenants", "put", "acme", "--events-topic", "events.acme")
+    assert ran.code == 0, ran.err
+    assert stored(embedded_kafka, topic_prefix)["acme"].events_topic == "events.acme"
+    full = f"{topic_prefix}events.acme"
+    with KafkaClient(embedded_kafka) as kafka:
+        assert kafka.topics()[full] == kafka.topics()[f"{topic_prefix}delivery-events"]
+    checked = on_kafka("-c", str(office), "topics", "check", "--json")
+    assert checked.code == 0, checked.err
+    assert full in {row["topic"] for row in checked.json}
+    with office.open("a") as file:
+        file.write('[tenants.shop]\nevents_topic = "events.shop"\n')
+    missing = on_kafka("-c", str(office), "topics", "check")
+    assert (missing.code, "events.shop does not exist" in missing.complaint) == (1, True)
+    found = check_tenants(load_settings(str(office), {"MAIN_KEY": "k"}))
+    assert [one.detail for one in found if not one.ok] == [f"its topic {topic_prefix}events.shop does not exist"]
+    assert on_kafka("-c", str(office), "topics", "create").code == 0
+    assert on_kafka("-c", str(office), "topics", "check").code == 0
+    refused = on_kafka("-c", str(office), "tenants", "put", "acme", "--events-topic", "outbound")
+    assert (refused.code, "is a topic of the system itself" in refused.complaint) == (2, True)
