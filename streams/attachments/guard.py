@@ -5,8 +5,9 @@ Rules:
 1. Only https, on port 443; another port, and an address that is not public, only for hosts that the operator names.
 2. What is judged is the address that is connected to, after the name was resolved, for every redirect anew: what a name
    meant a moment ago proves nothing (DNS rebinding).
-3. An IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by both.
-4. From S3 only what the operator allows is read, for it is read with the worker's own rights.
+3. A host is judged as the client reads it: full-width digits and dots make an address too.
+4. An IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by both.
+5. From S3 only what the operator allows is read, for it is read with the worker's own rights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote_plus, urljoin, urlsplit
+
+from yarl import URL
 
 _HTTPS = 443
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
@@ -58,7 +61,7 @@ def web_of(url: str, allow_hosts: Iterable[str]) -> Web | Refused:
         return Refused("is no URL")
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").rstrip("."), parts.port or _HTTPS
+        host, port = (URL(url).raw_host or "").rstrip(".").lower(), parts.port or _HTTPS  # as it is connected to
     except ValueError:
         return Refused("is no URL")
     if parts.scheme.lower() != "https":
@@ -74,6 +77,15 @@ def web_of(url: str, allow_hosts: Iterable[str]) -> Web | Refused:
     if not allowed and (literal := _literal(host)) is not None and not is_public(literal):
         return Refused("leads to an address that is not public")
     return Web(parts._replace(fragment="").geturl(), host, port, allowed)
+
+
+def redirected(target: Web, place: str, allow_hosts: Iterable[str]) -> Web | Refused:
+    """What a redirect to ``place`` asks for, if it may."""
+    try:
+        url = urljoin(target.url, place)
+    except ValueError:
+        return Refused("is no URL")
+    return web_of(url, allow_hosts)
 
 
 def is_public(address: str) -> bool:
@@ -117,5 +129,5 @@ def _bucket_of(url: str, s3_buckets: Iterable[str]) -> Bucket | Refused:
     for entry in s3_buckets:
         name, _, prefix = entry.strip("/").partition("/")
         if bucket == name and (not prefix or key == prefix or key.startswith(f"{prefix}/")):
-            return Bucket(bucket, key, query and parse_qs(f"v={query}")["v"][0])
+            return Bucket(bucket, key, unquote_plus(query.partition("&")[0]))
     return Refused(f"names the bucket {bucket}, which [attachments] s3_buckets does not allow")

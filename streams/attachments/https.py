@@ -7,12 +7,11 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from streams.attachments.guard import Refused, Web, is_public, web_of
+from streams.attachments.guard import Refused, Web, is_public, redirected
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 3
@@ -88,7 +87,7 @@ class HttpsFiles:
                 return Refused(f"cannot be reached ({type(exc).__name__})", again=True)
             if not isinstance(found, str):
                 return found
-            then = web_of(urljoin(target.url, found), self._allow_hosts)
+            then = redirected(target, found, self._allow_hosts)
             if isinstance(then, Refused):
                 return Refused(f"redirects to what {then.why}")
             target = then

@@ -180,7 +180,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server) 
 
 
 async def test_the_loopback_is_not_asked_by_any_name(server: Server, trusting: ssl.SSLContext) -> None:
-    for host in ("localhost", "127.0.0.1", "[::1]", "0x7f000001", "2130706433", "127.1"):
+    for host in ("localhost", "127.0.0.1", "[::1]", "0x7f000001", "2130706433", "127.1", "１２７.0.0.1"):
         async with fetcher(server, trusting, allow_hosts=()) as one:
             found = await one.fetch([by_url(f"https://{host}/a")])
         assert isinstance(found, str), host
@@ -220,6 +220,8 @@ async def test_a_name_that_changes_its_meaning_is_judged_at_each_connection(
         ("file:///etc/passwd", "something else than https"),
         ("//user@localhost/", "user or password"),
         ("s3://bucket/key", "something else than https"),
+        ("https://[", "is no URL"),
+        ("https://１２７.0.0.1/", "not public"),
     ],
 )
 async def test_a_redirect_is_judged_like_the_first_url(

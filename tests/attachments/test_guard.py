@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.attachments.guard import Bucket, Refused, Web, is_public, target_of
+from streams.attachments.guard import Bucket, Refused, Web, is_public, redirected, target_of
 
 ALLOW = ("files.internal", "minio.internal:9000")
 BUCKETS = ("invoices/2026", "public")
@@ -59,6 +59,10 @@ def test_an_address_is_no_more_public_in_ipv6_than_in_ipv4(number: int) -> None:
         ("https://[::1]/a", "not public"),
         ("https://[::ffff:10.0.0.1]/a", "not public"),
         ("https://169.254.169.254/latest/meta-data", "not public"),
+        ("https://１２７.0.0.1/a", "not public"),
+        ("https://127。0。0。1/a", "not public"),
+        ("https://１６９.254.169.254/latest/meta-data", "not public"),
+        ("https://𝟏27.0.0.1/a", "not public"),
         ("https://minio.internal:9001/a", "names port 9001"),
         ("s3://", "no bucket and key"),
         ("s3://invoices", "no bucket and key"),
@@ -93,3 +97,21 @@ def test_a_url_that_may_be_asked_is_taken_apart(url: str, target: object) -> Non
 @given(st.text(max_size=80), st.sampled_from(["https://", "s3://", ""]))
 def test_no_text_makes_it_raise(text: str, scheme: str) -> None:
     assert isinstance(target_of(scheme + text, ALLOW, BUCKETS), (Web, Bucket, Refused))
+
+
+@pytest.mark.parametrize("query", ["", "&", "&x", "&v=1", "=", "%", "%ff", ";", "&&=", "a&b=c"])
+def test_no_version_of_a_file_in_a_bucket_stops_the_worker(query: str) -> None:
+    found = target_of(f"s3://public/a?versionId={query}", ALLOW, BUCKETS)
+    assert isinstance(found, Bucket)
+    assert (found.bucket, found.key) == ("public", "a")
+
+
+@given(st.text(max_size=40), st.sampled_from(["https://", "https://files.internal", "s3://public/", "s3://", ""]))
+def test_no_url_and_no_redirect_is_more_than_refused(text: str, begin: str) -> None:
+    target_of(begin + text, ALLOW, BUCKETS)
+    redirected(Web("https://files.example/a", "files.example", 443, False), begin + text, ALLOW)
+
+
+def test_a_redirect_to_what_is_no_url_is_refused() -> None:
+    found = redirected(Web("https://files.example/a", "files.example", 443, False), "https://[", ALLOW)
+    assert found == Refused("is no URL")
