@@ -213,12 +213,6 @@ def test_a_retry_is_a_command_in_the_partition_of_the_message(
     assert [(entry["action"], entry["target"]) for entry in audit] == [("message.retry", recorded[1])] * 2
 
 
-def test_a_retry_by_filter_asks_first(on_kafka: Streams, recorded: tuple[str, str]) -> None:
-    ran = on_kafka("retry", "--all", stdin=b"n\n")
-    assert ran.code == 1
-    assert "Send 1 messages again?" in ran.err
-
-
 def test_a_cancel_is_a_command(on_kafka: Streams, embedded_kafka: str, topic_prefix: str) -> None:
     identity = identity_of("b@example.net")
     assert on_kafka("cancel", identity).code == 0
