@@ -46,7 +46,8 @@ def one_line(text: str) -> str:
     """``text`` without anything that could end a header line: control characters become single spaces."""
     if text.isprintable():
         return text
-    return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8")).strip()
+    plain = text.encode("utf-8", "replace").decode("utf-8")
+    return _BLANK.sub(lambda run: " " if _CONTROL.search(run[0]) else run[0], plain).strip()
 
 
 def ascii_address(email: str) -> str:
@@ -185,7 +186,8 @@ def _encoded(text: str, indent: int) -> str:
 
 _ORDERS = ("x-mailgun-", "x-ses-")
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,126}")
-_CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _QUOTED = re.compile(r'(["\\])')

@@ -27,7 +27,7 @@ _hidden = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE).se
 _shown_link = re.compile(rf"(?:https?://|mailto:|tel:|{OPEN})", re.IGNORECASE).match
 _marks = re.compile(f"[{OPEN}{CLOSE}]")
 _many_lines = re.compile(r"\n{3,}")
-_trailing = re.compile(r"[ \t\xa0]+$", re.MULTILINE)
+_trailing = re.compile(r"(?<![ \t\xa0])[ \t\xa0]++$", re.MULTILINE)  # each run is looked at once, however long
 
 
 def text_of(html: str) -> str:

@@ -6,7 +6,8 @@ Rules of a push, in the order they are applied:
 2. The certificate's address lies at one of MNS's own hosts, compared as a whole, and is fetched by https whatever
    scheme it names; nothing of it is parsed leniently, so that nothing can point elsewhere.
 3. The message names its topic, and the topic is on the list: all topics of the service sign alike. A message of format
-   SIMPLIFIED names none; it is taken only where the signed path carries our secret.
+   SIMPLIFIED names none, and what its author made it look like proves nothing; it is known by the signed header
+   ``x-mns-message-id``, and taken only where the signed path carries our secret.
 4. ``Date`` is signed and fresh. A repeat carries a date of its own.
 5. The signature covers method, digest, content type, date, every ``x-mns-`` header and the path with its query.
 
@@ -206,7 +207,8 @@ def _sent_to_us(body: bytes, headers: Mapping[str, str], path: str, rules: Rules
         given = parse_qs(path.partition("?")[2]).get("secret", [""])[0]
         if not hmac.compare_digest(given.encode("utf-8", "replace"), rules.secret.encode()):
             return Refused("bad_signature", "the path does not carry the secret")
-    envelope = _envelope(body)
+    simplified = "x-mns-message-id" in headers
+    envelope = None if simplified else _envelope(body)
     if envelope is None:
         if not rules.secret:
             return Refused("bad_signature", "the message names no topic (format SIMPLIFIED), and there is no secret")
@@ -234,7 +236,7 @@ def envelope_in(written: str) -> Mapping[str, object] | None:
     return fields if fields is not None and "TopicName" in fields else None
 
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{8,}={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{8,}+={0,2}+\s*+")  # looked at once: strangers write it
 _REGION = r"[a-z]{2}(?:-[a-z]+)+(?:-\d)?"
 _HOST = rf"(?P<host>mnstest\.oss-cn-hangzhou\.aliyuncs\.com|mns-cert\.oss-{_REGION}\.aliyuncs\.com)"
 _CERTIFICATE_URL = re.compile(rf"https?://{_HOST}/(?P<file>[A-Za-z0-9_-]{{1,128}}\.(?:pem|crt|cer))", re.ASCII)

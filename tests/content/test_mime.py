@@ -225,3 +225,14 @@ def test_an_address_never_holds_a_line_end_or_a_second_address(address: str) -> 
     assert not set(written) & set("\r\n\0")
     if not written.startswith('"'):
         assert not set(written) & set("<>,;")
+
+
+@pytest.mark.timeout(20)
+def test_a_line_full_of_blanks_costs_no_time() -> None:
+    blanks = "\xa0" * 1_000_000
+    assert one_line(f"x{blanks}y") == f"x{blanks}y"
+    assert one_line(f"x{blanks}\r\n{blanks}y") == "x y"
+
+
+def test_control_characters_and_the_blanks_around_them_become_one_blank() -> None:
+    assert one_line("a \r\n\tBcc: b\x00c\u2028 d\xa0e  f") == "a Bcc: b c d\xa0e  f"

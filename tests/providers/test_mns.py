@@ -178,6 +178,25 @@ def test_a_simplified_message_needs_the_secret_in_the_signed_path() -> None:
     assert isinstance(verdict(pushed(XML, path=good), push_secret="sesame"), Verified)
 
 
+@pytest.mark.parametrize("body", [XML, JSON, b64encode(XML)], ids=["XML", "JSON", "base64"])
+def test_a_simplified_message_that_looks_like_an_envelope_of_our_topic_is_not_believed(body: bytes) -> None:
+    """Anybody may let the service push from a topic of his own to us: it signs, and the body is all his."""
+    inbound = pushed(body, x_mns_message_id="M-1")
+    assert result(verdict(inbound)) == "bad_signature"
+    without = {name: value for name, value in inbound.headers.items() if name != "x-mns-message-id"}
+    assert result(verdict(replace(inbound, headers=without))) == "bad_signature"
+    good = pushed(body, path=f"{PATH}?secret=sesame", x_mns_message_id="M-1")
+    assert verdict(good, push_secret="sesame") == Verified(key="M-1")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("body", [b"A" * 8 + b" " * 1_000_000 + b"!", b"A" * 1_000_000 + b"=" * 9, b"<a>" * 300_000])
+def test_a_body_made_for_slow_patterns_costs_no_time(body: bytes) -> None:
+    """It is looked at before its signature is: whoever finds the path may send it."""
+    assert result(dm().verify(pushed(body), NOW_MS)) == "bad_signature"
+    directmail.events.read_events(body, NOW_MS)
+
+
 def test_the_path_of_the_subscription_counts_where_a_proxy_changes_it() -> None:
     inbound = pushed(XML, path="/inner", signed_path="/mail/hooks?a=1")
     assert result(verdict(inbound)) == "bad_signature"
