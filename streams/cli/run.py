@@ -15,7 +15,7 @@ from streams.cli.logs import log_to_stderr
 
 @click.command()
 @click.option(
-    "-n", "--messages", type=click.IntRange(min=40), default=2000, show_default=True, help="How many to send."
+    "-n", "--messages", type=click.IntRange(min=100), default=2500, show_default=True, help="How many to send."
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same mix.")
 @click.option("--bootstrap", metavar="HOST:PORT", help="Use this Kafka instead of the embedded broker.")
@@ -25,9 +25,10 @@ from streams.cli.logs import log_to_stderr
 def demo(invocation: Invocation, messages: int, seed: int, bootstrap: str | None, keep: bool, as_json: bool) -> int:
     """Show everything at work, and check every count.
 
-    Starts the embedded broker, sandbox providers, ingress and a worker; sends mixed messages through both providers,
-    with bounces, deferrals, complaints, opens, clicks, repeats and one provider outage; then compares the delivery
-    events with the sandbox's own ledger. Exits 0 only if they are equal.
+    Starts the embedded broker, sandbox providers, ingress, a poller and a worker; sends mixed messages through Mailgun,
+    SES, SMTP and DirectMail, with bounces, deferrals, complaints, opens, clicks, unsubscriptions, repeats, one campaign
+    beside transactional mail, and one provider outage; takes every report by webhook, queue, mailbox or link; then
+    compares the delivery events with the sandbox's own ledger. Exits 0 only if they are equal.
     """
     from streams.demo.run import DemoOptions, run_demo
 
@@ -86,6 +87,7 @@ def ingress(invocation: Invocation) -> int:
     help="Seconds between the events of a message.",
 )
 @click.option("--repeat", type=click.FloatRange(0, 1), default=0.0, help="Share of webhooks that are posted twice.")
+@click.option("--all-delivered", is_flag=True, help="What does not name its fate is delivered: no lots are drawn.")
 @click.option(
     "--queue",
     type=click.Choice(["envelope", "raw", "eventbridge"]),
@@ -126,6 +128,7 @@ def sandbox(
     latency_ms: float,
     event_delay: float,
     repeat: float,
+    all_delivered: bool,
     queue: str | None,
     notifications: bool,
     mns_share: float,
@@ -142,7 +145,16 @@ def sandbox(
     """
     import asyncio
 
-    from streams.sandbox import DirectMailConfig, MailgunConfig, QueueForm, Sandbox, SandboxConfig, SesConfig, serve
+    from streams.sandbox import (
+        DirectMailConfig,
+        MailgunConfig,
+        OutcomeMix,
+        QueueForm,
+        Sandbox,
+        SandboxConfig,
+        SesConfig,
+        serve,
+    )
 
     folder = Path(data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,6 +181,7 @@ def sandbox(
         ),
         webhook_delay_s=event_delay,
         webhook_duplicate_rate=repeat,
+        mix=OutcomeMix.only_success() if all_delivered else OutcomeMix(),
         smtp=_smtp_config(port, smtp_port, starttls_port, imap_port),
     )
 

@@ -1,6 +1,7 @@
 """Compares what was planned, what the sandbox's ledger says, and what the delivery events say, as sets. Pure.
 
-The sandbox's ledger is the truth about what a provider took and what it reported. Rules:
+The sandbox's ledger is the truth about what a provider took and what it reported, in whatever way and however often;
+what readers did with links of ours is told by the reader that the demo plays. Rules:
 
 1. Every acceptance in the ledger is exactly one ``message.sent``; every event that the sandbox reported is exactly one
    event of ours with the same meaning; nothing else claims to come from a provider.
@@ -41,8 +42,24 @@ MEANING: Mapping[str, EventType | None] = {
     "Complaint": E.COMPLAINED,
     "Reject": E.REJECTED,
     "Rendering Failure": E.REJECTED,
+    # a mail server, by mail
+    "failed": E.BOUNCED,
+    "delayed": E.DEFERRED,
+    "complaint": E.COMPLAINED,
+    "auto_reply": None,
+    # DirectMail
+    "Deliver:SendSuccessfully": E.DELIVERED,
+    "Deliver:SendFailed": E.BOUNCED,
+    "Deliver:Open": E.OPENED,
+    "Deliver:Click": E.CLICKED,
+    "Feedback:FblReport": E.COMPLAINED,
+    "Feedback:UnSubscribe": E.UNSUBSCRIBED,
+    # readers, by links of our own
+    "pixel": E.OPENED,
+    "link": E.CLICKED,
+    "one-click": E.UNSUBSCRIBED,
 }
-"""What a word of the sandbox's ledger is in the vocabulary of the events; None where no event is due."""
+"""What a word of the ledgers is in the vocabulary of the events; None where no event is due."""
 del E
 
 
@@ -52,11 +69,13 @@ class Accepted:
 
     provider: str
     message_id: str
+    subject: str = ""
+    accepted_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A line of the ledger: the provider reported an event of a message; ``delivered`` if our ingress took it."""
+    """A provider (or reader) reported an event of a message; ``delivered`` if it arrived with us."""
 
     provider: str
     message_id: str
@@ -110,6 +129,11 @@ def judge(plan: Plan, accepted: Iterable[Accepted], reported: Iterable[Reported]
         _Problem(identity, "acceptance", 1, taken[identity], "must be {}, the ledger has {}")
         for identity in {*plan.sent, *taken}
         if taken[identity] != (1 if identity in plan.sent else 0)
+    ]
+    problems += [
+        _Problem(line.message_id, f"subject {line.subject!r}", 1, 0, "is not in the language of its recipient")
+        for line in acceptances
+        if plan.subjects.get(line.message_id, line.subject) != line.subject
     ]
     repeated = [identity for identity, count in Counter(event.event_id for event in events).items() if count > 1]
     return Verdict(

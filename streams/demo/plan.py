@@ -2,216 +2,177 @@
 
 Rules:
 
-1. A recipient's address names its fate (`bounce+17@…`): the sandbox obeys it at whichever provider the message lands.
-2. `messages` counts planned message ids: those of the first wave, the follow-ups to addresses that became unusable, and
+1. `messages` counts planned message ids: those of every wave, the follow-ups to addresses that became unusable, and
    requests that are refused. Repeated requests add none.
-3. Some requests carry many recipients and a template, the others a single one with its content.
+2. Transactional mail is sent at a pace twice: alone, and beside a campaign. All other waves go as fast as they can.
+3. What is sent during the outage of a provider may take a way out that has another one.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from streams.core.event import EventType
-from streams.core.ids import message_id, recipient_key
+from streams.demo.fates import ENDS, UNUSABLE_AFTER, Ends, Route, drawn, mixture
+from streams.demo.mail import PlannedRequest, address_for, language_of, newsletter, single, subject
 
-TENANT = "demo"
-TEMPLATE_ID = "demo/newsletter"
-TEMPLATE: dict[str, Any] = {
-    "template_id": TEMPLATE_ID,
-    "version": "1",
-    "subject": "{{ month }} news for {{ first_name }}",
-    "text": "Hello {{ first_name }},\n\nyour code is {{ code }}. See https://shop.example.com/{{ month }}\n",
-    "html": "<p>Hello {{ first_name }},</p><p>your code is <b>{{ code }}</b>.</p>"
-    '<p><a href="https://shop.example.com/{{ month }}">All offers</a></p>',
-    "description": "Sent by the demo to many recipients at once.",
-}
-_SENDER = {"email": "news@mg.example.com", "name": "Example Shop"}
-_MOST_RECIPIENTS = 50
-
-E = EventType
-ENDS: dict[str, tuple[EventType, ...]] = {
-    "success": (E.DELIVERED,),
-    "ooto": (E.DELIVERED,),
-    "open": (E.DELIVERED, E.OPENED),
-    "click": (E.DELIVERED, E.OPENED, E.CLICKED),
-    "defer": (E.DEFERRED, E.DELIVERED),
-    "bounce": (E.BOUNCED,),
-    "softbounce": (E.BOUNCED,),
-    "blocked": (E.BOUNCED,),
-    "delayedbounce": (E.DELIVERED, E.BOUNCED),
-    "complaint": (E.DELIVERED, E.COMPLAINED),
-    "unsubscribe": (E.DELIVERED, E.UNSUBSCRIBED),
-    "reject": (E.REJECTED,),
-}
-"""What the provider reports about a message of each fate, after it took it."""
-
-_WEIGHTS = {
-    "success": 600, "open": 140, "click": 70, "defer": 50, "bounce": 40, "softbounce": 20, "blocked": 15, "ooto": 15,
-    "complaint": 15, "unsubscribe": 15, "delayedbounce": 10, "reject": 10,
-}  # fmt: skip
-_UNUSABLE_AFTER = ("bounce", "complaint", "unsubscribe")
-del E
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedRequest:
-    """A request as plain JSON, and the ids of the messages it makes."""
-
-    body: dict[str, Any]
-    message_ids: tuple[str, ...]
-
-    @property
-    def bulk(self) -> bool:
-        """Which door it takes."""
-        return bool(self.body["stream"] == "bulk")
-
-    @property
-    def routing_key(self) -> str:
-        """The Kafka key: the first recipient."""
-        return str(self.body["recipients"][0]["email"])
+LEAST: Final = 100
+_CAMPAIGN: Final = 1000
+_PACED: Final = 400
+_SMALL: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Requests in three waves around the outage, follow-ups for the end, and the end of every message.
+    """Requests in waves, in the order in which they are sent, and the end of every message.
 
     ``ends``: message id to the events that must be recorded about it besides `accepted` and `sent`. ``sent``: those
-    that a provider must take. ``after``: follow-up message id to the message that must have ended before it is asked.
+    that a provider must take. ``subjects``: what stands above those that a template made. ``requested``: requests that
+    are sent, repeats included.
     """
 
-    before: tuple[PlannedRequest, ...]
-    during: tuple[PlannedRequest, ...]
-    afterwards: tuple[PlannedRequest, ...]
-    follow_ups: tuple[PlannedRequest, ...]
-    ends: dict[str, tuple[EventType, ...]]
-    sent: frozenset[str]
-    requested: int
-    """Requests that are sent, repeats included."""
+    before: tuple[PlannedRequest, ...] = ()
+    alone: tuple[PlannedRequest, ...] = ()
+    beside: tuple[PlannedRequest, ...] = ()
+    campaign: tuple[PlannedRequest, ...] = ()
+    during: tuple[PlannedRequest, ...] = ()
+    afterwards: tuple[PlannedRequest, ...] = ()
+    follow_ups: tuple[PlannedRequest, ...] = ()
+    ends: dict[str, Ends] = field(default_factory=dict)
+    sent: frozenset[str] = frozenset()
+    subjects: dict[str, str] = field(default_factory=dict)
 
     @property
     def messages(self) -> int:
         """How many messages there must be."""
         return len(self.ends)
 
+    @property
+    def requested(self) -> int:
+        """How many requests are sent."""
+        return sum(1 for _ in self.requests())
+
+    def requests(self) -> Iterator[PlannedRequest]:
+        """All of them."""
+        for wave in (
+            self.before, self.alone, self.beside, self.campaign, self.during, self.afterwards, self.follow_ups
+        ):  # fmt: skip
+            yield from wave
+
     def address_of(self, identity: str) -> str:
         """Whom a message goes to; empty for an unknown id."""
-        for request in (*self.before, *self.during, *self.afterwards, *self.follow_ups):
+        for request in self.requests():
             for recipient, own in zip(request.body["recipients"], request.message_ids, strict=True):
                 if own == identity:
                     return str(recipient["email"])
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    route: Route
+    fate: str
+    address: str
+
+
 def make_plan(messages: int, seed: int, run: str) -> Plan:
-    """A plan for exactly ``messages`` messages (at least 40). ``run`` keeps the keys of two runs apart."""
+    """A plan for exactly ``messages`` messages (at least `LEAST`). ``run`` keeps the keys of two runs apart."""
     chance = random.Random(seed)
-    refused = max(1, messages // 500)
-    follow_ups = max(len(_UNUSABLE_AFTER), messages // 100)
-    first_wave = messages - refused - follow_ups
-    fates = _fates(first_wave, chance, need=follow_ups)
-    requests, unusable, ends = _first_wave(fates, chance, run, most=max(2, min(_MOST_RECIPIENTS, messages // 20)))
-    sent = frozenset(ends)
-    for number in range(refused):
-        bad = _single(f"{run}-refused-{number}", f"no-address-{number}", "refused")
-        requests.append(bad)
-        ends[bad.message_ids[0]] = (EventType.REJECTED,)
-    chance.shuffle(requests)
-    later = tuple(
-        _single(f"{run}-again-{n}", address, "again", "bulk") for n, address in enumerate(unusable[:follow_ups])
-    )
-    ends |= {request.message_ids[0]: (EventType.SUPPRESSED,) for request in later}
-    before, during, afterwards = _waves(requests)
-    before = (*before, *before[: max(1, len(requests) // 100)])  # asked twice: nothing more may happen
-    return Plan(
-        before=before,
-        during=during,
-        afterwards=afterwards,
-        follow_ups=later,
-        ends=ends,
-        sent=sent,
-        requested=len(before) + len(during) + len(afterwards) + len(later),
-    )
-
-
-def _fates(count: int, chance: random.Random, need: int) -> list[str]:
-    """A fate per message: every one of them if there is room, and enough unusable addresses for the follow-ups."""
-    certain = [*(_UNUSABLE_AFTER[n % len(_UNUSABLE_AFTER)] for n in range(need)), *_WEIGHTS][:count]
-    drawn = chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=count - len(certain))
-    fates = certain + drawn
-    chance.shuffle(fates)
-    return fates
-
-
-def _first_wave(
-    fates: list[str], chance: random.Random, run: str, most: int
-) -> tuple[list[PlannedRequest], list[str], dict[str, tuple[EventType, ...]]]:
-    requests: list[PlannedRequest] = []
-    unusable: list[str] = []
-    ends: dict[str, tuple[EventType, ...]] = {}
-    addresses = [f"{fate}+{run}-{number}@mail.example.net" for number, fate in enumerate(fates)]
-    fate_of = dict(zip(addresses, fates, strict=True))
-    rest = addresses
-    while rest:
-        many = len(rest) > 1 and chance.random() < 0.05
-        size = min(len(rest), most if many else 1)
-        chosen, rest = rest[:size], rest[size:]
-        key = f"{run}-{len(requests)}"
-        request = _campaign(key, chosen) if many else _single(key, chosen[0], fate_of[chosen[0]])
-        requests.append(request)
-        for address, identity in zip(chosen, request.message_ids, strict=True):
-            ends[identity] = ENDS[fate_of[address]]
-            if fate_of[address] in _UNUSABLE_AFTER:
-                unusable.append(address)
-    return requests, unusable, ends
-
-
-def _waves(
-    requests: list[PlannedRequest],
-) -> tuple[tuple[PlannedRequest, ...], tuple[PlannedRequest, ...], tuple[PlannedRequest, ...]]:
-    """Two fifths before the outage, one fifth into it, two fifths after it."""
-    first, second = len(requests) * 2 // 5, len(requests) * 3 // 5
-    return tuple(requests[:first]), tuple(requests[first:second]), tuple(requests[second:])
-
-
-def _single(key: str, address: str, label: str, stream: str = "transactional") -> PlannedRequest:
-    body = {
-        "idempotency_key": key,
-        "tenant": TENANT,
-        "stream": stream,
-        "from": _SENDER,
-        "recipients": [{"email": address, "name": "", "data": {}}],
-        "subject": f"Your order {key}",
-        "text": f"Thank you for order {key}. Track it at https://shop.example.com/orders/{key}\n",
-        "html": f'<p>Thank you for order {key}. <a href="https://shop.example.com/orders/{key}">Track it</a></p>',
-        "tags": ["demo", label],
-        "metadata": {"order": key},
-        "on_uncertain": "resend",  # a 503 proves nothing: ask the provider, then send again
-    }
-    return PlannedRequest(body, (_identity(key, address),))
-
-
-def _campaign(key: str, addresses: list[str]) -> PlannedRequest:
+    campaign, paced = min(_CAMPAIGN, messages * 2 // 5), min(_PACED, messages * 4 // 25)
+    refused, again = max(1, messages // 500), max(len(UNUSABLE_AFTER), messages // 100)
+    count = messages - campaign - refused - again
     people = [
-        {"email": address, "name": f"Reader {n}", "data": {"first_name": f"Reader {n}", "code": f"C{n:04d}"}}
-        for n, address in enumerate(addresses)
+        _Recipient(route, fate, address_for(route, fate, f"{run}-{number}"))
+        for number, (route, fate) in enumerate(mixture(count, chance, unusable=again))
     ]
-    body = {
-        "idempotency_key": key,
-        "tenant": TENANT,
-        "stream": "bulk",
-        "from": _SENDER,
-        "recipients": people,
-        "template_id": TEMPLATE_ID,
-        "data": {"month": "October"},
-        "tags": ["demo", "newsletter"],
-        "metadata": {},
-        "on_uncertain": "resend",
+    readers = [
+        _Recipient(Route.BOTH, fate, address_for(Route.BOTH, fate, f"{run}-c{number}"))
+        for number, fate in enumerate(drawn(chance, Route.BOTH) for _ in range(campaign))
+    ]
+    alone, beside, rest = people[:paced], people[paced : 2 * paced], people[2 * paced :]
+    during, rest = _taken(rest, len(rest) // 5)
+    half = len(rest) // 2
+    before = _mixed(f"{run}-b", rest[:half], chance)
+    wrong = [single(f"{run}-refused-{number}", f"no-address-{number}", "refused") for number in range(refused)]
+    first = [*before, *wrong]
+    chance.shuffle(first)
+    waves = {
+        "before": (*first, *first[: max(1, len(first) // 50)]),  # some are asked twice: nothing more may happen
+        "alone": _singles(f"{run}-p", alone),
+        "beside": _singles(f"{run}-q", beside),
+        "campaign": (newsletter(f"{run}-campaign", [reader.address for reader in readers]),),
+        "during": _mixed(f"{run}-d", during, chance),
+        "afterwards": _mixed(f"{run}-a", rest[half:], chance),
     }
-    return PlannedRequest(body, tuple(_identity(key, address) for address in addresses))
+    later = _follow_ups(f"{run}-again", people, again)
+    fate_of = {person.address: person for person in (*people, *readers)}
+    ends, subjects = _ends(waves.values(), fate_of)
+    sent = frozenset(ends)
+    ends |= {request.message_ids[0]: (EventType.REJECTED,) for request in wrong}
+    ends |= {request.message_ids[0]: (EventType.SUPPRESSED,) for request in later}
+    return Plan(**waves, follow_ups=later, ends=ends, sent=sent, subjects=subjects)
 
 
-def _identity(key: str, address: str) -> str:
-    return message_id(TENANT, key, recipient_key(TENANT, address))
+def _taken(people: Sequence[_Recipient], count: int) -> tuple[list[_Recipient], list[_Recipient]]:
+    """So many of those that have two ways out, and the others."""
+    chosen = [person for person in people if person.route is Route.BOTH][:count]
+    kept = {person.address for person in chosen}
+    return chosen, [person for person in people if person.address not in kept]
+
+
+def _singles(key: str, people: Sequence[_Recipient]) -> tuple[PlannedRequest, ...]:
+    return tuple(
+        single(f"{key}{number}", person.address, person.fate, person.route) for number, person in enumerate(people)
+    )
+
+
+def _mixed(key: str, people: Sequence[_Recipient], chance: random.Random) -> tuple[PlannedRequest, ...]:
+    """Single requests, and now and then a small newsletter to those with two ways out."""
+    most = max(2, min(_SMALL, len(people) // 20))
+    both = [person for person in people if person.route is Route.BOTH]
+    requests = list(_singles(f"{key}s", [person for person in people if person.route is not Route.BOTH]))
+    while both:
+        many = len(both) > most and chance.random() < 0.05
+        chosen, both = both[: most if many else 1], both[most if many else 1 :]
+        name = f"{key}{len(requests)}"
+        if many:
+            requests.append(newsletter(name, [person.address for person in chosen]))
+        else:
+            requests.append(single(name, chosen[0].address, chosen[0].fate))
+    chance.shuffle(requests)
+    return tuple(requests)
+
+
+def _follow_ups(key: str, people: Iterable[_Recipient], count: int) -> tuple[PlannedRequest, ...]:
+    """Bulk mail to addresses that nobody may write to any more, one of each kind in turn."""
+    kinds: dict[tuple[Route, str], list[_Recipient]] = {kind: [] for kind in UNUSABLE_AFTER}
+    for person in people:
+        kinds.get((person.route, person.fate), []).append(person)
+    unusable: list[_Recipient] = []
+    while len(unusable) < count:
+        unusable += [people.pop() for people in kinds.values() if people]
+    return tuple(
+        single(f"{key}-{number}", person.address, "again", person.route, "bulk")
+        for number, person in enumerate(unusable[:count])
+    )
+
+
+def _ends(
+    waves: Iterable[Sequence[PlannedRequest]], people: dict[str, _Recipient]
+) -> tuple[dict[str, Ends], dict[str, str]]:
+    ends: dict[str, Ends] = {}
+    subjects: dict[str, str] = {}
+    for request in (request for wave in waves for request in wave):
+        for number, (recipient, identity) in enumerate(
+            zip(request.body["recipients"], request.message_ids, strict=True)
+        ):
+            person = people.get(recipient["email"])
+            if person is None:  # a refused one
+                continue
+            ends[identity] = ENDS[person.route][person.fate]
+            if "template_id" in request.body:
+                subjects[identity] = subject(language_of(number), number)
+    return ends, subjects

@@ -20,11 +20,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from streams.demo.latency import Latencies, measure
+from streams.demo.mail import PlannedRequest, templates
 from streams.demo.oracle import Accepted, Reported, Verdict, judge
-from streams.demo.plan import TEMPLATE, TEMPLATE_ID, Plan, PlannedRequest, make_plan
+from streams.demo.plan import Plan, make_plan
+from streams.demo.reader import Reader
 from streams.demo.show import Screen, print_verdict
-from streams.demo.system import DemoFailed, DemoSystem
+from streams.demo.system import DemoFailed
 from streams.demo.watch import Transitions, Watcher
+from streams.demo.ways import TYPES, count_ways, unused
+from streams.demo.whole import WholeSystem
 from streams.kafka import KafkaClient, NewRecord
 from streams.serde.records import encode
 from streams.settings import librdkafka_options
@@ -32,6 +37,7 @@ from streams.topics import SEND_REQUESTS, SEND_REQUESTS_BULK, TEMPLATES, Topics
 
 _OUTAGE_AT = "mailgun"
 _OUTAGE_LASTS_S = 1.5  # after the breaker has opened
+_PACE_PER_S = 80.0  # transactional messages, while their latency is measured
 _TRICKLE_S = 12.0  # the last wave lasts at least so long while the breaker is not closed
 _QUIET_S = 1.0
 _POLL_S = 0.05
@@ -41,7 +47,7 @@ _POLL_S = 0.05
 class DemoOptions:
     """``bootstrap`` None starts the embedded broker."""
 
-    messages: int = 2000
+    messages: int = 2500
     seed: int = 1
     bootstrap: str | None = None
     as_json: bool = False
@@ -64,19 +70,33 @@ def run_demo(options: DemoOptions) -> int:
         raise
     if not options.as_json:
         print_verdict(report, verdict)
-    complete = verdict.equal and all(moves["opened"] == moves["closed"] for moves in report["breakers"].values())
-    if not complete:
+    problems = _problems(report, verdict)
+    if problems:
         (folder / "differences.txt").write_text("\n".join(verdict.differences), encoding="utf-8")
         for line in verdict.differences[:5]:
             sys.stderr.write(line + "\n")
-        sys.stderr.write(f"streams: the demo failed: the counts differ; logs are in {folder}\n")
+        sys.stderr.write(f"streams: the demo failed: {'; '.join(problems)}; logs are in {folder}\n")
     elif options.keep:
         sys.stderr.write(f"logs are in {folder}\n")
     else:
         shutil.rmtree(folder, ignore_errors=True)
     if options.as_json:
         sys.stdout.write(json.dumps(report) + "\n")
-    return 0 if complete else 1
+    return 1 if problems else 0
+
+
+def _problems(report: dict[str, Any], verdict: Verdict) -> list[str]:
+    """Why the demo is not a success, in words."""
+    found = [] if verdict.equal else ["the counts differ"]
+    found += [f"nothing came by {way}" for way in unused(report["ways_in"])]
+    found += [
+        f"the breaker of {name} opened {moves['opened']} times and closed {moves['closed']} times"
+        for name, moves in report["breakers"].items()
+        if moves["opened"] != moves["closed"]
+    ]
+    if report["transactional"]["broken"]:
+        found.append("the campaign delayed transactional mail")
+    return found
 
 
 class _Demo:
@@ -84,10 +104,12 @@ class _Demo:
         self._options = options
         self._screen = screen
         self._plan: Plan = make_plan(options.messages, options.seed, run)
-        self._system = DemoSystem(folder, run, options.bootstrap)
+        self._system = WholeSystem(folder, run, options.bootstrap)
         self._began_s = time.monotonic()
         self._deadline_s = self._began_s + 60.0 + options.messages / 100.0
+        self._due_ms: dict[str, float] = {}
         self._watcher: Watcher
+        self._reader: Reader
         self._kafka: KafkaClient
         self._topics: Topics
 
@@ -98,14 +120,17 @@ class _Demo:
             self._topics = Topics(kafka.prefix)
             self._kafka = self._client()
             self._watcher = Watcher(self._client, self._topics, self._plan)
-            with self._watcher as watcher:
+            self._reader = Reader(system)
+            with self._watcher as watcher, self._reader as reader:
                 self._screen.watch(watcher.progress, self._plan.messages)
                 sending_s = time.monotonic()
                 self._send_everything()
                 self._settle()
                 took_s = watcher.progress.last_s - sending_s
-            verdict = judge(self._plan, *_read_ledger(system.ledger()), watcher.progress.events)
-        return self._report(verdict, took_s), verdict
+            accepted, reported = _read_ledger(system.ledger())
+            verdict = judge(self._plan, accepted, [*reported, *reader.visits], watcher.progress.events)
+            ways = count_ways({kind: self._kafka.read(self._topics.webhooks(kind)) for kind in TYPES})
+        return self._report(verdict, took_s, self._latencies(accepted), ways), verdict
 
     def _client(self) -> KafkaClient:
         settings = self._system.settings.kafka
@@ -115,11 +140,21 @@ class _Demo:
 
     def _send_everything(self) -> None:
         plan, screen = self._plan, self._screen
-        screen.phase(f"sending {plan.messages} messages through Mailgun and SES")
-        self._kafka.send(NewRecord(self._topics.name(TEMPLATES), TEMPLATE_ID.encode(), encode("Template", TEMPLATE)))
+        screen.phase(f"sending {plan.messages} messages by Mailgun, SES, SMTP and DirectMail")
+        for template in templates():
+            name = template["template_id"].encode()
+            self._kafka.send(NewRecord(self._topics.name(TEMPLATES), name, encode("Template", template)))
         self._kafka.flush()
         self._produce(plan.before)
-        self._until("the first wave is sent", lambda: self._sent() >= _messages(plan.before, plan))
+        self._until("the first wave is sent", lambda: self._sent() >= self._to_be_sent(plan.before))
+        screen.phase("transactional mail alone, at a pace")
+        self._pace(plan.alone)
+        self._until("it is sent", lambda: self._sent() >= self._to_be_sent((*plan.before, *plan.alone)))
+        screen.phase(f"the same beside a campaign of {len(plan.campaign[0].message_ids)} in three languages")
+        self._produce(plan.campaign, flush=False)
+        self._pace(plan.beside)
+        paced = (*plan.before, *plan.alone, *plan.beside, *plan.campaign)
+        self._until("both are sent", lambda: self._sent() >= self._to_be_sent(paced))
         screen.phase(f"outage: {_OUTAGE_AT} answers 503")
         self._system.inject(_OUTAGE_AT)
         self._produce(plan.during)
@@ -141,7 +176,7 @@ class _Demo:
     def _settle(self) -> None:
         """Nothing may come any more that would change a count."""
         self._screen.phase("waiting for silence")
-        self._until("the providers have reported everything", lambda: not self._system.stats()["pending_webhooks"])
+        self._until("everything that providers reported is fetched", self._system.nothing_waits)
         progress = self._watcher.progress
         since_s = time.monotonic()
         self._until("no event comes any more", lambda: time.monotonic() - max(since_s, progress.last_s) > _QUIET_S)
@@ -166,6 +201,9 @@ class _Demo:
     def _due(self) -> set[str]:
         return {identity for identity, _ in list(self._watcher.progress.waiting_for)}
 
+    def _to_be_sent(self, requests: Iterable[PlannedRequest]) -> int:
+        return len({identity for request in requests for identity in request.message_ids} & self._plan.sent)
+
     def _sent(self) -> int:
         return self._watcher.progress.counts["message.sent"]
 
@@ -175,8 +213,8 @@ class _Demo:
     def _until(self, what: str, holds: Callable[[], bool]) -> None:
         while not holds():
             self._system.check()
-            if self._watcher.failure:
-                raise DemoFailed(self._watcher.failure)
+            if failure := self._watcher.failure or self._reader.failure:
+                raise DemoFailed(failure)
             if time.monotonic() > self._deadline_s:
                 raise DemoFailed(f"timed out before {what}{self._undone()}")
             time.sleep(_POLL_S)
@@ -203,15 +241,38 @@ class _Demo:
 
     # -- sending
 
-    def _produce(self, requests: Iterable[PlannedRequest]) -> None:
+    def _produce(self, requests: Iterable[PlannedRequest], *, flush: bool = True) -> None:
         """Alternately as Avro and as plain JSON: both are public encodings."""
         for number, request in enumerate(requests):
             topic = self._topics.name(SEND_REQUESTS_BULK if request.bulk else SEND_REQUESTS)
             value = json.dumps(request.body).encode() if number % 2 else encode("SendRequest", request.body)
             self._kafka.send(NewRecord(topic, request.routing_key.encode(), value))
+        if flush:
+            self._kafka.flush()
+
+    def _pace(self, requests: Sequence[PlannedRequest]) -> None:
+        """Each at its time, whatever becomes of those before."""
+        begin_s, begin_ms = time.monotonic(), time.time() * 1000
+        for number, request in enumerate(requests):
+            due_s = number / _PACE_PER_S
+            time.sleep(max(0.0, begin_s + due_s - time.monotonic()))
+            self._due_ms |= dict.fromkeys(request.message_ids, begin_ms + due_s * 1000)
+            self._produce([request], flush=False)
+            if number % int(_PACE_PER_S) == 0:
+                self._system.check()
         self._kafka.flush()
 
-    def _report(self, verdict: Verdict, took_s: float) -> dict[str, Any]:
+    # -- the result
+
+    def _latencies(self, accepted: Iterable[Accepted]) -> Latencies:
+        taken = {line.message_id: line.accepted_ms for line in accepted}
+        alone, beside = (
+            measure(self._due_ms, taken, (identity for request in wave for identity in request.message_ids))
+            for wave in (self._plan.alone, self._plan.beside)
+        )
+        return Latencies(alone, beside)
+
+    def _report(self, verdict: Verdict, took_s: float, latencies: Latencies, ways: dict[str, int]) -> dict[str, Any]:
         breakers = self._watcher.progress.breakers
         return {
             "requested": self._plan.requested,
@@ -225,11 +286,9 @@ class _Demo:
             },
             "wall_s": round(time.monotonic() - self._began_s, 1),
             "messages_per_s": round(self._plan.messages / took_s) if took_s > 0 else 0,
+            "ways_in": ways,
+            "transactional": latencies.as_json() | {"broken": latencies.broken},
         }
-
-
-def _messages(requests: Iterable[PlannedRequest], plan: Plan) -> int:
-    return len({identity for request in requests for identity in request.message_ids} & plan.sent)
 
 
 def _read_ledger(lines: Iterable[str]) -> tuple[list[Accepted], list[Reported]]:
@@ -238,7 +297,7 @@ def _read_ledger(lines: Iterable[str]) -> tuple[list[Accepted], list[Reported]]:
     for line in _objects(lines):
         identity = str(line.get("variables", {}).get("message_id", ""))
         if "plan" in line:
-            accepted.append(Accepted(line["provider"], identity))
+            accepted.append(Accepted(line["provider"], identity, line["subject"], line["accepted_ms"]))
         elif "webhook" in line:
             delivered = line["answer"] == "delivered"
             reported.append(Reported(line["webhook"], identity, line["event"], line["event_id"], delivered))

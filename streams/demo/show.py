@@ -105,6 +105,14 @@ def print_verdict(report: dict[str, Any], verdict: Verdict) -> None:
     for provider, count in report["by_provider"].items():
         moves = report["breakers"].get(provider, {"opened": 0, "closed": 0})
         console.print(f"{provider}: took {count}, breaker opened {moves['opened']} and closed {moves['closed']} times")
+    for way, count in report["ways_in"].items():
+        console.print(f"by {way}: {count} records")
+    mail = report["transactional"]
+    alone, beside = mail["alone_ms"], mail["beside_campaign_ms"]
+    console.print(
+        f"transactional mail, request to provider: p99 {alone['p99']} ms alone, {beside['p99']} ms beside the campaign "
+        f"({mail['p99_ratio']} times; at most {mail['wanted_ratio']:g} times is wanted)"
+    )
     console.print(
         f"{report['requested']} requests, {report['messages']} messages, lost {report['lost']}, "
         f"duplicated {report['duplicated']}, {report['wall_s']} s, {report['messages_per_s']} messages/s"

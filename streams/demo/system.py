@@ -20,73 +20,12 @@ from typing import Any, Self
 import httpx
 
 from streams.broker import EmbeddedBroker, free_port
+from streams.demo.config import CONFIG, SECRETS
 from streams.processes import BoundProcess, log_tail
 from streams.settings import Settings, load_settings
 
 _START_TIMEOUT_S = 30.0
 _POLL_S = 0.02
-
-SECRETS = {
-    "DEMO_MAILGUN_KEY": "key-sandbox",
-    "DEMO_MAILGUN_SIGNING_KEY": "signing-key-sandbox",
-    "DEMO_SES_ACCESS_KEY": "AKIASANDBOX000000000",
-    "DEMO_SES_SECRET_KEY": "sandbox-secret",
-}
-"""The sandbox's own; nothing outside this machine knows them."""
-
-_CONFIG = """\
-[kafka]
-bootstrap = "{bootstrap}"
-profile = "{profile}"
-partitions = {partitions}
-replication_factor = 1
-min_insync_replicas = 1
-prefix = "{prefix}"
-group = "{prefix}streams"
-
-[worker]
-port = {worker_port}
-data_dir = "{folder}/worker"
-session_timeout_s = 6
-commit_interval_s = 0.2
-
-[ingress]
-port = {ingress_port}
-
-[providers.mailgun]
-type = "mailgun"
-base_url = "{sandbox}"
-domain = "mg.example.com"
-api_key = "env:DEMO_MAILGUN_KEY"
-signing_keys = ["env:DEMO_MAILGUN_SIGNING_KEY"]
-deadline_s = 10
-visibility_delay_s = 1
-
-[providers.ses]
-type = "ses"
-endpoint_url = "{sandbox}"
-region = "us-east-1"
-configuration_set = "events"
-access_key_id = "env:DEMO_SES_ACCESS_KEY"
-secret_access_key = "env:DEMO_SES_SECRET_KEY"
-topic_arns = ["arn:aws:sns:us-east-1:111122223333:ses-events"]
-pinned_certificates = "{folder}/sandbox/certificates"
-deadline_s = 10
-visibility_delay_s = 5
-
-[[routing.rules]]
-providers = ["mailgun", "ses"]
-weights = {{ mailgun = 50, ses = 50 }}
-
-[dispatch]
-retry = "backoff"
-
-[breaker]
-window_s = 10
-consecutive = 5
-open_s = 1
-max_open_s = 2
-"""
 
 
 class DemoFailed(RuntimeError):
@@ -94,8 +33,8 @@ class DemoFailed(RuntimeError):
 
 
 class DemoSystem:
-    """Everything that runs. `start`, then `settings`, `inject`, `heal`, `stats`, `ledger`; use it as a context
-    manager.
+    """Broker, sandbox, ingress and worker with two providers. `start`, then `settings`, `inject`, `heal`, `stats`,
+    `ledger`; use it as a context manager. What else runs is a subclass's business (:mod:`streams.demo.whole`).
     """
 
     def __init__(self, folder: Path, run: str, bootstrap: str | None = None) -> None:
@@ -106,6 +45,7 @@ class DemoSystem:
         self._processes: dict[str, BoundProcess] = {}
         self._client = httpx.Client(timeout=10.0, trust_env=False)
         self.sandbox_url = ""
+        self.ingress_url = ""
         self.settings: Settings
 
     def __enter__(self) -> Self:
@@ -127,16 +67,18 @@ class DemoSystem:
         config = self._write_config(ingress_port, worker_port)
         env = {**_clean_environment(), **SECRETS, "STREAMS_CONFIG": str(config)}
         self.settings = load_settings(config, env)
+        self.ingress_url = f"http://127.0.0.1:{ingress_port}"
         phase("creating topics, starting providers")
-        webhooks = f"http://127.0.0.1:{ingress_port}/webhooks"
-        arguments = ["--smtp-port", "0", "--starttls-port", "0"]  # others may play too
-        arguments += ["--port", str(sandbox_port), "--webhooks", webhooks, "--data", str(self.folder / "sandbox")]
-        self._spawn("sandbox", [*arguments, "--repeat", "0.02", "--event-delay", "0.3", "--latency-ms", "3"], env)
+        arguments = ["--port", str(sandbox_port), "--data", str(self.folder / "sandbox")]
+        arguments += ["--webhooks", f"{self.ingress_url}/webhooks", "--repeat", "0.02"]
+        arguments += ["--event-delay", "0.3", "--latency-ms", "3"]
+        self._spawn("sandbox", [*arguments, *self._sandbox_options()], env)
         self._run("topics", ["create"], env)
         self._await("sandbox", f"{self.sandbox_url}/sandbox/stats")  # its certificate is there: ingress reads it
         phase("starting ingress and worker")
         self._spawn("ingress", [], env)
         self._spawn("worker", [], env)
+        self._start_more(env)
         self._await("ingress", f"http://127.0.0.1:{ingress_port}/health/ready")
         self._await("worker", f"http://127.0.0.1:{worker_port}/health/ready")
 
@@ -153,9 +95,9 @@ class DemoSystem:
         found: dict[str, Any] = self._ask("GET", "/sandbox/stats").json()
         return found
 
-    def ledger(self) -> list[str]:
+    def ledger(self, query: str = "") -> list[str]:
         """The sandbox's ledger, one JSON object a line."""
-        return self._ask("GET", "/sandbox/ledger").text.splitlines()
+        return self._ask("GET", f"/sandbox/ledger{query}").text.splitlines()
 
     def rendered(self, call_id: str, recipient: str) -> dict[str, Any]:
         """A copy as the sandbox got it (of its last calls)."""
@@ -170,7 +112,7 @@ class DemoSystem:
 
     def stop(self) -> None:
         """End everything; safe to call twice."""
-        for name in ("worker", "ingress", "sandbox"):
+        for name in ("worker", "poll", "ingress", "sandbox"):
             process = self._processes.pop(name, None)
             if process is not None:
                 process.stop(grace_s=10.0)
@@ -178,9 +120,20 @@ class DemoSystem:
         if self._own_broker is not None:
             self._own_broker.stop()
 
+    def _sandbox_options(self) -> list[str]:
+        """Further options of the sandbox."""
+        return ["--smtp-port", "-1"]
+
+    def _start_more(self, env: dict[str, str]) -> None:
+        """Start what else there is, after ingress and worker."""
+
+    def _texts(self) -> dict[str, str]:
+        """What else stands in the configuration: of SES, before the routing rules, and at the end."""
+        return {"ses": "", "rules": "", "more": ""}
+
     def _write_config(self, ingress_port: int, worker_port: int) -> Path:
         path = self.folder / "streams.toml"
-        text = _CONFIG.format(
+        text = CONFIG.format(
             bootstrap=self._bootstrap,
             profile="embedded" if self._own_broker is not None else "kafka",
             partitions=4,
@@ -189,6 +142,7 @@ class DemoSystem:
             sandbox=self.sandbox_url,
             ingress_port=ingress_port,
             worker_port=worker_port,
+            **self._texts(),
         )
         path.write_text(text, encoding="utf-8")
         return path

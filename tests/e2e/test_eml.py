@@ -15,7 +15,8 @@ import pytest
 
 from streams.cli.mail_files import MailFile, read_mail
 from streams.core.ids import fingerprint, message_id, recipient_key
-from streams.demo.system import SECRETS, DemoSystem
+from streams.demo.config import SECRETS
+from streams.demo.system import DemoSystem
 from tests.e2e.waiting import Recorded, until
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from streams.core.ids import message_id, recipient_key
-from streams.demo.system import SECRETS, DemoSystem
+from streams.demo.config import SECRETS
+from streams.demo.system import DemoSystem
 from tests.e2e.waiting import Recorded, until
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,136 @@
+"""The configuration of the demo's processes: a common part with two providers, and what the whole demo adds."""
+
+from __future__ import annotations
+
+SECRETS = {
+    "DEMO_MAILGUN_KEY": "key-sandbox",
+    "DEMO_MAILGUN_SIGNING_KEY": "signing-key-sandbox",
+    "DEMO_SES_ACCESS_KEY": "AKIASANDBOX000000000",
+    "DEMO_SES_SECRET_KEY": "sandbox-secret",
+    "DEMO_DIRECTMAIL_KEY": "LTAIsandbox",
+    "DEMO_DIRECTMAIL_SECRET": "sandbox-secret",
+    "DEMO_MAILBOX_PASSWORD": "password-sandbox",
+    "DEMO_RETURN_PATH_KEY": "a key for return paths",
+    "DEMO_TRACKING_KEY": "a key for links of our own",
+}
+"""The sandbox's own, and keys for this run; nothing outside this machine knows them."""
+
+CONFIG = """\
+[kafka]
+bootstrap = "{bootstrap}"
+profile = "{profile}"
+partitions = {partitions}
+replication_factor = 1
+min_insync_replicas = 1
+prefix = "{prefix}"
+group = "{prefix}streams"
+
+[worker]
+port = {worker_port}
+data_dir = "{folder}/worker"
+session_timeout_s = 6
+commit_interval_s = 0.2
+
+[ingress]
+port = {ingress_port}
+
+[providers.mailgun]
+type = "mailgun"
+base_url = "{sandbox}"
+domain = "mg.example.com"
+api_key = "env:DEMO_MAILGUN_KEY"
+signing_keys = ["env:DEMO_MAILGUN_SIGNING_KEY"]
+deadline_s = 10
+visibility_delay_s = 1
+
+[providers.ses]
+type = "ses"
+endpoint_url = "{sandbox}"
+region = "us-east-1"
+configuration_set = "events"
+access_key_id = "env:DEMO_SES_ACCESS_KEY"
+secret_access_key = "env:DEMO_SES_SECRET_KEY"
+topic_arns = ["arn:aws:sns:us-east-1:111122223333:ses-events"]
+pinned_certificates = "{folder}/sandbox/certificates"
+deadline_s = 10
+visibility_delay_s = 5
+{ses}
+{rules}
+[[routing.rules]]
+providers = ["mailgun", "ses"]
+weights = {{ mailgun = 50, ses = 50 }}
+
+[dispatch]
+retry = "backoff"
+
+[breaker]
+window_s = 10
+consecutive = 5
+open_s = 1
+max_open_s = 2
+{more}"""
+
+SES = """\
+sqs_queue_url = "{sandbox}/111122223333/ses-events"
+sqs_endpoint_url = "{sandbox}"
+sqs_wait_s = 2
+"""
+
+RULES = """
+[[routing.rules]]
+tag = "digest"
+providers = ["smtp"]
+
+[[routing.rules]]
+domain = "mail.example.cn"
+providers = ["directmail"]
+"""
+
+MORE = """
+[poll]
+port = {poll_port}
+
+[providers.smtp]
+type = "smtp"
+host = "localhost"
+port = {smtp_port}
+tls = "implicit"
+ca_file = "{folder}/sandbox/smtp-certificate.pem"
+username = "sandbox"
+password = "env:DEMO_MAILBOX_PASSWORD"
+return_path = "bounces.example.com"
+return_path_key = "env:DEMO_RETURN_PATH_KEY"
+deadline_s = 10
+
+[mailboxes.returns]
+host = "localhost"
+port = {imap_port}
+ca_file = "{folder}/sandbox/smtp-certificate.pem"
+user = "sandbox"
+password = "env:DEMO_MAILBOX_PASSWORD"
+provider = "smtp"
+verp_secrets = ["env:DEMO_RETURN_PATH_KEY"]
+wait_s = 2
+
+[providers.directmail]
+type = "directmail"
+endpoint_url = "{sandbox}"
+access_key_id = "env:DEMO_DIRECTMAIL_KEY"
+access_key_secret = "env:DEMO_DIRECTMAIL_SECRET"
+topics = ["1234567890123456/directmail-events"]
+pinned_certificates = "{folder}/sandbox/certificates"
+mns_queue = "directmail-events"
+mns_endpoint_url = "{sandbox}"
+mns_wait_s = 2
+deadline_s = 10
+
+[tracking]
+public_url = "{tracking}"
+secrets = ["env:DEMO_TRACKING_KEY"]
+opens = true
+clicks = true
+providers = ["smtp"]
+"""
+
+TRACKING_URL = "https://t.example.com"
+"""Where links of ours lead; the reader of the demo asks the ingress instead, as a proxy with TLS would."""
