@@ -11,15 +11,11 @@ from streams.demo.oracle import Accepted, Event, Reported, Verdict, judge
 from streams.demo.plan import Plan
 
 PLAN = Plan(
-    before=(),
-    during=(),
-    afterwards=(),
-    follow_ups=(),
     ends={"one": (EventType.DELIVERED,), "two": (EventType.BOUNCED,), "none": (EventType.SUPPRESSED,)},
     sent=frozenset({"one", "two"}),
-    requested=3,
+    subjects={"two": "Grüße"},
 )
-ACCEPTED = [Accepted("mailgun", "one"), Accepted("ses", "two")]
+ACCEPTED = [Accepted("mailgun", "one"), Accepted("ses", "two", "Grüße")]
 REPORTED = [
     Reported("mailgun", "one", "accepted", "m1", delivered=True),
     Reported("mailgun", "one", "delivered", "m2", delivered=True),
@@ -86,3 +82,19 @@ def test_a_message_that_nobody_planned_is_noticed() -> None:
 
 def test_a_webhook_posted_twice_counts_once() -> None:
     assert verdict(reported=[*REPORTED, REPORTED[1]]).equal
+
+
+def test_a_message_in_a_language_that_is_not_its_recipients_is_noticed() -> None:
+    found = verdict(accepted=[ACCEPTED[0], Accepted("ses", "two", "Greetings {{ name }}")])
+    assert (found.lost, found.duplicated) == (1, 0)
+    assert "language" in found.differences[0]
+
+
+def test_what_a_reader_did_must_be_told_once_however_often_it_was_done() -> None:
+    opened = Event("e10", "one", "message.opened", "mailgun", "delivered")
+    visits = [Reported("reader", "one", "pixel", "one pixel", delivered=True)] * 2
+    plan = replace(PLAN, ends={**PLAN.ends, "one": (EventType.DELIVERED, EventType.OPENED)})
+    assert judge(plan, ACCEPTED, [*REPORTED, *visits], [*EVENTS, opened]).equal
+    assert judge(plan, ACCEPTED, [*REPORTED, *visits], EVENTS).lost == 1
+    again = replace(opened, event_id="e11")
+    assert judge(plan, ACCEPTED, [*REPORTED, *visits], [*EVENTS, opened, again]).duplicated == 1

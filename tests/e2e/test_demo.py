@@ -33,17 +33,26 @@ def run_demo(folder: Path, *arguments: str, timeout_s: float = 110.0) -> tuple[i
 
 
 def check_report(report: dict[str, Any], messages: int) -> None:
-    assert set(report) == {
+    contract = {
         "requested", "messages", "events", "lost", "duplicated", "by_provider", "breakers", "wall_s", "messages_per_s",
     }  # fmt: skip
+    assert set(report) == contract | {"ways_in", "transactional"}
     assert (report["lost"], report["duplicated"]) == (0, 0)
     assert report["messages"] == messages
     events = report["events"]
     assert events["message.sent"] == sum(report["by_provider"].values())
-    assert set(report["by_provider"]) == {"mailgun", "ses"}
+    assert set(report["by_provider"]) == {"mailgun", "ses", "smtp", "directmail"}
     assert report["breakers"]["mailgun"] == {"opened": 1, "closed": 1}
     for kind in ("delivered", "bounced", "deferred", "complained", "opened", "clicked", "unsubscribed", "suppressed"):
         assert events[f"message.{kind}"] > 0, kind
+    assert set(report["ways_in"]) == {
+        "Mailgun webhooks", "SNS over HTTP", "SNS over SQS", "MNS push", "MNS pull", "bounce mailbox",
+        "links of our own",
+    }  # fmt: skip
+    assert all(report["ways_in"].values())
+    latency = report["transactional"]
+    assert latency["alone_ms"]["count"] == latency["beside_campaign_ms"]["count"] > 0
+    assert not latency["broken"]
 
 
 @pytest.mark.timeout(120)
@@ -64,7 +73,7 @@ def test_the_demo_runs_on_a_kafka_that_is_given(tmp_path: Path, apache_kafka: Ka
 
 @pytest.mark.timeout(60)
 def test_a_demo_without_its_kafka_fails_with_one_line_and_keeps_its_logs(tmp_path: Path, unused_port: int) -> None:
-    code, report, said = run_demo(tmp_path, "--messages", "40", "--bootstrap", f"127.0.0.1:{unused_port}")
+    code, report, said = run_demo(tmp_path, "--messages", "100", "--bootstrap", f"127.0.0.1:{unused_port}")
     assert (code, report) == (1, {})
     assert f"the demo failed: Kafka at 127.0.0.1:{unused_port} does not answer" in said
     assert "Traceback" not in said
