@@ -15,10 +15,18 @@ from streams.cli.records import events_of, shown, since_text, why
 @click.argument("target", metavar="ID|ADDRESS")
 @click.option("--tenant", default="default", show_default=True, help="Whose message, where an address is given.")
 @click.option("--since", metavar="WHEN", help="Only what was recorded since then: 24h, 7d or an RFC 3339 time.")
+@click.option("--content", is_flag=True, help="Show what was sent: headers and parts, as the provider got them.")
+@click.option("--eml", metavar="FILE", help="Write what was sent to a mail file; - is standard output.")
 @json_option
 @click.pass_obj
-def message(invocation: Invocation, target: str, tenant: str, since: str | None, as_json: bool) -> None:
-    """Show what happened to a message. For an address: to all messages to it, the latest last."""
+def message(
+    invocation: Invocation, target: str, tenant: str, since: str | None, content: bool, eml: str | None, as_json: bool
+) -> None:
+    """Show what happened to a message. For an address: to all messages to it, the latest last.
+
+    With --content or --eml: what was sent (for an address the latest), for as long as it is kept. Our own links in it
+    open nothing, so that looking counts as no visit.
+    """
     try:
         since_ms = since_text(since)
     except ValueError as exc:
@@ -29,6 +37,12 @@ def message(invocation: Invocation, target: str, tenant: str, since: str | None,
     if not timelines:
         whose = f" of tenant {tenant}" if "@" in target else ""
         raise Failure(f"nothing is recorded about {target}{whose}")
+    if content or eml is not None:
+        from streams.cli.content import show_content
+
+        identity, timeline = list(timelines.items())[-1]
+        show_content(invocation, identity, timeline, eml, as_json)
+        return
     if as_json:
         print_json([_summary(identity, timeline) for identity, timeline in timelines.items()])
         return
