@@ -12,33 +12,24 @@ from __future__ import annotations
 
 from streams.settings.clients import aiokafka_options, librdkafka_options
 from streams.settings.flow import Excess, LimitSettings
+from streams.settings.kafka import KafkaSettings, Mechanism, Profile, Protocol
 from streams.settings.load import load_settings, provider_options
+from streams.settings.mail import AttachmentSettings, StagingSettings, SuppressionSettings, TrackingSettings
 from streams.settings.mailbox import After, MailboxSettings, MailboxTls
 from streams.settings.model import (
     BUILT_IN_RETRIES,
     MAX_PROVIDERS,
-    AttachmentSettings,
     BreakerSettings,
     DispatchSettings,
-    IngressSettings,
-    KafkaSettings,
-    Mechanism,
-    PollSettings,
-    Profile,
-    Protocol,
     ProviderSettings,
     RetryKind,
     RetrySettings,
     RoutingRule,
     RoutingSettings,
     Settings,
-    StagingSettings,
-    Store,
-    SuppressionSettings,
     TenantSettings,
-    TrackingSettings,
-    WorkerSettings,
 )
+from streams.settings.processes import IngressSettings, PollSettings, Store, WorkerSettings
 from streams.settings.secret import Secret, SettingsError, is_reference, resolve
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from streams.settings.model import KafkaSettings, Protocol
+from streams.settings.kafka import KafkaSettings, Protocol
 
 _TLS = (Protocol.SSL, Protocol.SASL_SSL)
 _SASL = (Protocol.SASL_PLAINTEXT, Protocol.SASL_SSL)

@@ -23,26 +23,21 @@ from typing import Any, TypeVar
 
 from streams.settings.alerts import AlertSettings
 from streams.settings.flow import LimitSettings
+from streams.settings.kafka import KafkaSettings
+from streams.settings.mail import AttachmentSettings, StagingSettings, SuppressionSettings, TrackingSettings
 from streams.settings.mailbox import MailboxSettings
 from streams.settings.model import (
     BUILT_IN_RETRIES,
     MAX_PROVIDERS,
-    AttachmentSettings,
     BreakerSettings,
     DispatchSettings,
-    IngressSettings,
-    KafkaSettings,
-    PollSettings,
     ProviderSettings,
     RetrySettings,
     RoutingSettings,
     Settings,
-    StagingSettings,
-    SuppressionSettings,
     TenantSettings,
-    TrackingSettings,
-    WorkerSettings,
 )
+from streams.settings.processes import IngressSettings, PollSettings, WorkerSettings
 from streams.settings.read import EnvText, Place, Reader, fields_of, file_name, suggestion
 from streams.settings.secret import SettingsError
 from streams.settings.validate import check

@@ -18,43 +18,14 @@ from typing import Any
 
 from streams.settings.alerts import AlertSettings
 from streams.settings.flow import LimitSettings
+from streams.settings.kafka import KafkaSettings
 from streams.settings.keys import key, required
+from streams.settings.mail import AttachmentSettings, StagingSettings, SuppressionSettings, TrackingSettings
 from streams.settings.mailbox import MailboxSettings
-from streams.settings.secret import Secret
+from streams.settings.processes import IngressSettings, PollSettings, WorkerSettings
 
 MAX_PROVIDERS = 16
 """Providers are metric labels and each has a circuit breaker: their number is bounded."""
-
-
-class Profile(StrEnum):
-    """What kind of broker we talk to."""
-
-    KAFKA = "kafka"
-    EMBEDDED = "embedded"
-
-
-class Protocol(StrEnum):
-    """Kafka's security protocols."""
-
-    PLAINTEXT = "PLAINTEXT"
-    SSL = "SSL"
-    SASL_PLAINTEXT = "SASL_PLAINTEXT"
-    SASL_SSL = "SASL_SSL"
-
-
-class Mechanism(StrEnum):
-    """SASL mechanisms that need a name and a password."""
-
-    PLAIN = "PLAIN"
-    SCRAM_SHA_256 = "SCRAM-SHA-256"
-    SCRAM_SHA_512 = "SCRAM-SHA-512"
-
-
-class Store(StrEnum):
-    """Where a worker keeps its tables."""
-
-    MEMORY = "memory"
-    ROCKSDB = "rocksdb"
 
 
 class RetryKind(StrEnum):
@@ -64,119 +35,6 @@ class RetryKind(StrEnum):
     EXPONENTIAL = "exponential"
     BACKOFF = "backoff"
     NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaSettings:
-    """The broker, the topics' names and sizes, and how long things are remembered."""
-
-    bootstrap: str = required("Brokers as `host:port`, separated by commas.", "localhost:9092")
-    profile: Profile = key(
-        Profile.KAFKA,
-        "`kafka`, or `embedded` for the broker that comes along for development (no idempotent producer, short "
-        "sessions; then partitions default to 4 and replication to 1).",
-    )
-    partitions: int = key(
-        12, "Partitions of every keyed topic and table. Frozen for the life of a deployment.", least=1, most=4096
-    )
-    prefix: str = key("", "Put before every topic name, with its own separator.", example="prod.")
-    group: str = key("streams", "Consumer group of the workers.")
-    client_id: str = key("streams", "How our clients name themselves to the broker.")
-    replication_factor: int = key(3, "Replicas of the topics we create.", least=1, most=16)
-    min_insync_replicas: int = key(
-        2, "How many replicas must hold a record before it counts as stored.", least=1, most=16
-    )
-    ledger_days: float = key(
-        30.0, "How long a message can be told from its duplicate, asked about and retried.", least=1, most=3650
-    )
-    schema_registry: str = key(
-        "", "URL of a Confluent-compatible schema registry; empty writes Avro single-object encoding."
-    )
-    schema_registry_user: str = key("", "User of the schema registry.")
-    schema_registry_password: Secret | None = key(None, "Password of the schema registry.")
-    security_protocol: Protocol = key(Protocol.PLAINTEXT, "How to talk to the brokers.")
-    sasl_mechanism: Mechanism = key(Mechanism.SCRAM_SHA_512, "How to log in, where the protocol is SASL.")
-    sasl_username: str = key("", "Name to log in with.")
-    sasl_password: Secret | None = key(None, "Password to log in with.")
-    ssl_ca_file: str = key("", "PEM file of the authorities to trust; empty trusts the system's.")
-    ssl_cert_file: str = key("", "PEM file of our certificate, where brokers ask for one.")
-    ssl_key_file: str = key("", "PEM file of our private key.")
-    ssl_key_password: Secret | None = key(None, "Password of the private key.")
-    librdkafka: Mapping[str, str] = key({}, "Any further librdkafka property of the ingress and of the commands.")
-    address_secret: Secret | None = key(
-        None,
-        "Keys the hash of addresses in Kafka keys, so that an address cannot be confirmed by guessing. "
-        "Frozen for the life of a deployment.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """The process that runs the agents."""
-
-    host: str = key("127.0.0.1", "Address of the worker's `/metrics` and `/health`.")
-    port: int = key(8090, "Port of the worker's `/metrics` and `/health`; 0 takes a free one.", least=0, most=65535)
-    data_dir: str = key("data", "Directory of the tables on disk; each worker of a machine needs its own.")
-    store: Store = key(Store.MEMORY, "`memory`, or `rocksdb` for tables that do not fit (needs the extra `rocksdb`).")
-    chunk: int = key(512, "Records an agent gets at once, at most.", least=1, most=100_000)
-    max_in_flight: int = key(8, "Batches of one partition under way at once, at most.", least=1, most=1024)
-    linger_ms: float = key(
-        2.0, "How long a record waits for company before it is sent to the broker.", least=0, most=1000
-    )
-    commit_interval_s: float = key(1.0, "How often offsets are committed.", least=0.05, most=60)
-    session_timeout_s: float = key(
-        30.0, "After this silence the group gives a worker's partitions away.", least=6, most=300
-    )
-    stall_timeout_s: float = key(
-        120.0, "A worker with lag and no commit for so long ends, to be restarted.", least=10, most=3600
-    )
-    shutdown_timeout_s: float = key(20.0, "How long sends in flight may take at shutdown.", least=1, most=600)
-    outcome_interval_ms: float = key(
-        250.0, "How often outcomes are summed up for the circuit breakers.", least=50, most=10_000
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class IngressSettings:
-    """The process that takes webhooks. It speaks plain HTTP: put TLS in front of it."""
-
-    host: str = key("127.0.0.1", "Address to listen on.")
-    port: int = key(8080, "Port to listen on; 0 takes a free one.", least=0, most=65535)
-    workers: int = key(1, "Processes that share the port.", least=1, most=64)
-    metrics_port: int = key(
-        0,
-        "With several processes: the first one's own port for `/metrics`, the next ones count up; 0 for none.",
-        least=0,
-        most=65535,
-    )
-    public_url: str = key("", "Where providers reach us, for `streams doctor`.", example="https://hooks.example.com")
-    max_body_bytes: int = key(1_048_576, "Largest webhook, after decompression.", least=1024, most=67_108_864)
-    read_timeout_s: float = key(10.0, "How long a body may take to arrive.", least=0.1, most=120)
-    produce_timeout_s: float = key(
-        8.0, "How long Kafka may take before the answer is 503 (SNS waits 15 s).", least=0.1, most=14
-    )
-    max_pending: int = key(
-        10_000, "Webhooks waiting for Kafka at once; beyond that the answer is 503.", least=1, most=1_000_000
-    )
-    retry_after_s: int = key(30, "`Retry-After` of a 503.", least=1, most=3600)
-    drain_timeout_s: float = key(20.0, "How long requests under way may take at shutdown.", least=0, most=600)
-    confirm_subscriptions: bool = key(True, "Confirm SNS subscriptions to allowed topics by ourselves.")
-
-
-@dataclass(frozen=True, slots=True)
-class PollSettings:
-    """The process that fetches events from queues and mailboxes. What it fetches from is said at each provider."""
-
-    host: str = key("127.0.0.1", "Address of its `/metrics` and `/health`.")
-    port: int = key(8091, "Port of its `/metrics` and `/health`; 0 takes a free one.", least=0, most=65535)
-    concurrency: int = key(4, "Receives under way at once, per queue (a mailbox has one).", least=1, most=64)
-    max_pause_s: float = key(30.0, "Longest pause after errors of a source.", least=0.1, most=3600)
-    produce_timeout_s: float = key(10.0, "How long Kafka may take before it is asked again.", least=0.1, most=60)
-    max_pending: int = key(10_000, "Items waiting for Kafka at once.", least=1, most=1_000_000)
-    max_body_bytes: int = key(
-        1_000_000, "Larger items are stored cut to this size (the topics take 1 MiB).", least=1024, most=25_000_000
-    )
-    drain_timeout_s: float = key(10.0, "How long Kafka may take at shutdown.", least=0, most=600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,32 +150,6 @@ class BreakerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class SuppressionSettings:
-    """Which facts make an address unusable for its tenant, and whose lists ours are compared with."""
-
-    hard_bounces: bool = key(True, "Suppress after a hard bounce.")
-    complaints: bool = key(True, "Suppress after a complaint.")
-    unsubscribes: bool = key(True, "Suppress after an unsubscription.")
-    expire_days: float = key(
-        0.0,
-        "A suppression after a bounce or a complaint ends after so many days; 0 for never. What people ask for "
-        "(an unsubscription, a command) does not end by itself.",
-        least=0,
-        most=3650,
-    )
-    sync: tuple[str, ...] = key(
-        (),
-        "Providers, or `PROVIDER/ACCOUNT`, whose own lists are compared with ours, both ways; empty for none.",
-        example='["mailgun"]',
-    )
-    sync_every_h: float = key(6.0, "How often they are compared.", least=0.05, most=168)
-    sync_tenant: str = key(
-        "default",
-        "Whose the entries on a provider's list are, where the account is no tenant's own; `*` for everybody's.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class DispatchSettings:
     """How messages are handed to providers."""
 
@@ -339,75 +171,6 @@ class DispatchSettings:
         "What references to secrets in records of the topic `tenants` must begin with.",
     )
     text_from_html: bool = key(True, "Give mail that has only HTML a text part made from it.")
-
-
-@dataclass(frozen=True, slots=True)
-class StagingSettings:
-    """Keeps a test environment from mailing customers. Off while both are empty."""
-
-    allow: tuple[str, ...] = key(
-        (), "Addresses, and `@domain` entries, that may be mailed; mail to others is rejected (or redirected)."
-    )
-    redirect: str = key("", "Mail to every other recipient goes to this address instead.")
-
-
-@dataclass(frozen=True, slots=True)
-class AttachmentSettings:
-    """How attachments that requests name by URL are fetched."""
-
-    max_bytes: int = key(10_485_760, "Largest attachment that is fetched.", least=1, most=26_214_400)
-    deadline_s: float = key(
-        15.0, "Total time of all attachments of one request, redirects included.", least=0.1, most=120
-    )
-    concurrency: int = key(16, "Requests of one worker whose attachments are fetched at once.", least=1, most=256)
-    allow_hosts: tuple[str, ...] = key(
-        (),
-        "Hosts, as `name` or `name:port`, that may be fetched from although their addresses are not public.",
-        example='["files.internal"]',
-    )
-    s3_buckets: tuple[str, ...] = key(
-        (),
-        "What may be read by `s3://`, as `bucket` or `bucket/prefix`; empty for nothing, since the worker's own "
-        "credentials are used.",
-        example='["invoices/2026"]',
-    )
-    s3_region: str = key("", "Region of the buckets; empty for boto3's own choice.")
-    s3_endpoint: str = key("", "URL of an S3 look-alike; empty for AWS.")
-
-
-@dataclass(frozen=True, slots=True)
-class TrackingSettings:
-    """Our own links for opens, clicks and unsubscription; on where `public_url` is set. See docs/tracking.md."""
-
-    public_url: str = key(
-        "", "Where recipients reach the ingress; empty for no links of ours.", example="https://t.example.com"
-    )
-    secrets: tuple[Secret, ...] = key(
-        (),
-        "Keys that seal the links, at least 16 bytes each: the first seals, all open. A key that is taken out ends its "
-        "links, those to unsubscribe too.",
-        example='["env:TRACKING_KEY_2027", "env:TRACKING_KEY_2026"]',
-    )
-    opens: bool = key(False, "Count opens where neither request nor tenant says.")
-    clicks: bool = key(False, "Count clicks where neither request nor tenant says.")
-    text: bool = key(False, "Where clicks are counted: also lead the URLs of plain text through us.")
-    unsubscribe: bool = key(
-        True, "Answer a request's `list_id` by one-click headers (RFC 8058), and offer templates `unsubscribe_url`."
-    )
-    providers: tuple[str, ...] = key(
-        (), "Providers whose mail gets our links, their own tracking being switched off for it; empty for all."
-    )
-    ip_header: str = key(
-        "",
-        "Header in which your proxy names the visitor; its last entry counts. Empty takes the connection's address.",
-        example="X-Forwarded-For",
-    )
-    proxy_networks: tuple[str, ...] = key(
-        (), "Networks of mail readers' image proxies (CIDR): opens from there are labelled `proxy`."
-    )
-    scanner_networks: tuple[str, ...] = key(
-        (), "Networks of security gateways (CIDR): what comes from there is labelled `scanner`."
-    )
 
 
 BUILT_IN_RETRIES: Mapping[str, RetrySettings] = MappingProxyType(

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from streams.core.address import address_fault
 from streams.core.message import Stream
+from streams.settings.kafka import Profile
 from streams.settings.mailbox import MAX_MAILBOXES, After
-from streams.settings.model import Profile, Settings
+from streams.settings.model import Settings
 from streams.settings.read import suggestion
 from streams.settings.secret import SettingsError, is_reference
 from streams.topics import events_topic_fault
