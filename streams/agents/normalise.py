@@ -10,7 +10,8 @@ Rules:
    same payload again passes, because track tells repeats apart and a crash may have swallowed the first.
 4. Receipts are acknowledged before the token's row is logged, and that before the offset.
 5. A provider speaks of its own attempts: the receipt says whose proof it came with, and track believes it about those.
-   Our own tracking and mailbox (whose tokens and return paths are ours) speak of all.
+   Our own tracking and mailbox (whose tokens and return paths are ours) speak of all, and the keys of an account that a
+   tenant has brought of that tenant's attempts alone: ids and tokens of its payloads are nobody else's either.
 6. Words of a vendor that nobody knows are counted; payloads that nobody can read are dead letters.
 """
 
@@ -28,6 +29,7 @@ from streams.agents.bindings import Find, bind_key
 from streams.agents.dead_letters import dead_letter
 from streams.agents.expiry import Expiry
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
+from streams.core.accounts import OWN, lane_of
 from streams.core.attempts import EVERYONE
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
 from streams.core.event import Reason
@@ -198,7 +200,9 @@ class _Run:
             self._dead(record, "unverified", f"nobody vouches for this payload of {name}")
             return
         payload = record.value or b""
-        if self._is_replay(record, reader, name, headers.get("token", ""), payload):
+        account = headers.get("account", "")
+        own = account if account.startswith(OWN) else ""
+        if self._is_replay(record, reader, name, headers.get("token", ""), payload, own):
             return
         received_ms = _received_ms(headers.get("received_at", ""), record.timestamp)
         named = headers.get("provider", "")
@@ -213,7 +217,7 @@ class _Run:
             self.counts.unknown_words[name] += len(reading.unknown_words)
         for sighting in reading.sightings:
             self.counts.age_s.append((name, max(0, received_ms - sighting.occurred_ms) / 1000))
-            receipt = _receipt(sighting, reader, name, received_ms, vouches, filled=FILLED_BY in headers)
+            receipt = _receipt(sighting, reader, name, received_ms, vouches, filled=FILLED_BY in headers, own=own)
             self._send_home(sighting, receipt, name)
 
     def _send_home(self, sighting: Sighting, receipt: Receipt, name: str) -> None:
@@ -230,11 +234,11 @@ class _Run:
         else:
             self.counts.orphans[name] += 1
 
-    def _is_replay(self, record: RecordPort, reader: Reader, name: str, token: str, payload: bytes) -> bool:
+    def _is_replay(self, record: RecordPort, reader: Reader, name: str, token: str, payload: bytes, own: str) -> bool:
         """Whether the token was seen with another payload; remembers it if it is new."""
         if not token:
             return False
-        key = f"{reader.type}:{token[:_MAX_TEXT]}".encode()
+        key = f"{reader.type}{own}:{token[:_MAX_TEXT]}".encode()
         digest = blake2b(payload, digest_size=16).digest()
         kept = self._tokens.get(self._batch.partition, key)
         if kept is None:
@@ -266,10 +270,18 @@ class _Run:
 
 
 def _receipt(
-    sighting: Sighting, reader: Reader, name: str, received_ms: int, vouches: tuple[str, ...], *, filled: bool
+    sighting: Sighting,
+    reader: Reader,
+    name: str,
+    received_ms: int,
+    vouches: tuple[str, ...],
+    *,
+    filled: bool,
+    own: str = "",
 ) -> Receipt:
     """The sighting as a fact about one of our messages; without a message id if it does not carry one of ours.
 
+    ``own`` is the account, if its tenant has brought it.
     A time that cannot be (none, or later than a day after it was told) becomes the time of receipt.
     """
     reason = sighting.reason
@@ -279,7 +291,7 @@ def _receipt(
     return Receipt(
         sighting.message_id if is_message_id(sighting.message_id) else "",
         sighting.kind,
-        _cut(f"{reader.type}/{sighting.sighting_id}", _MAX_ID),
+        _cut(f"{reader.type}{own}/{sighting.sighting_id}", _MAX_ID),
         sighting.occurred_ms if 0 < sighting.occurred_ms <= received_ms + _DAY_MS else received_ms,
         sighting.attempt if 0 < sighting.attempt < _MAX_ATTEMPT else 0,
         sighting.provider or name,
@@ -291,7 +303,7 @@ def _receipt(
         ip=_cut(sighting.ip, _MAX_ID),
         user_agent=_cut(sighting.user_agent, _MAX_TEXT),
         automated=sighting.automated,
-        vouches=vouches,
+        vouches=tuple(lane_of(one, own) for one in vouches or (name,)) if own else vouches,
         filled=filled,
     )
 

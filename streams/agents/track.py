@@ -8,7 +8,8 @@ Rules:
 3. Receipts of one message in one batch are folded one after the other; its row is written once.
 4. A suppression is folded again from a repeated receipt: the row of the message may have outrun it in a crash.
 5. Whoever complains or unsubscribes long after the message was forgotten is heard: what a provider reports about a
-   message that nobody claims changes no message, but after some hours it does suppress.
+   message that nobody claims changes no message, but after some hours it does suppress. Whoever may speak of one
+   tenant's messages alone is not heard then.
 6. Everything stays in the partition of the batch, except bindings of provider ids, which lie where lookups finds them.
 """
 
@@ -25,6 +26,7 @@ from streams.agents.expiry import Expiry
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
 from streams.agents.track_counts import SilentTrack, TrackCounts, TrackObserver
 from streams.core.alerts import trouble_of
+from streams.core.attempts import speaks_as_tenant
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
 from streams.core.ids import partition_of_text
 from streams.core.lifecycle import Step, advance, expired
@@ -160,7 +162,7 @@ class Track:
         heard.add(key)
         for receipt in state.early:
             change = change_of(receipt, None)
-            if change is not None:
+            if change is not None and not speaks_as_tenant(receipt):  # whose message it was, nobody remembers
                 topic = self.config.topics.name(RECEIPTS)
                 self.app.emit(topic, partition, change.recipient_key.encode(), pack(change))
 

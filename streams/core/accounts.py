@@ -46,6 +46,12 @@ def lane_of(provider: str, account: str) -> str:
     return f"{provider}/{account}" if account else provider
 
 
+def without_identity(lane: str) -> str:
+    """``mailgun/@acme`` of ``mailgun/@acme-1f3a5c7e``: the tenant's account there, whatever its settings were."""
+    name, dash, _ = lane.rpartition("-")
+    return name if dash and f"/{OWN}" in name else lane
+
+
 def account_of(tenant: Tenant | None, provider: str) -> Account:
     """The account that this tenant's messages take at ``provider``."""
     if tenant is None:

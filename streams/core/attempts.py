@@ -10,7 +10,8 @@ Rules:
 2. Among attempts, one that was delivered or complained about speaks for the message; else the latest attempt does.
 3. Whatever a provider reports of an attempt proves that it took it.
 4. Dispatch says which provider has an attempt, and only that provider is believed about it (``standing``): a report
-   that comes first is held until then. Our own mailbox and tracking (``EVERYONE``) may speak of all attempts.
+   that comes first is held until then. Our own mailbox and tracking (``EVERYONE``) may speak of all attempts; whoever
+   holds the keys of an account that a tenant has brought, of that tenant's attempts there alone.
 5. A report whose provider id is that of another attempt belongs to that one: a stored message that is sent again still
    names the attempt that it was made for.
 6. Joining is commutative, associative and idempotent, so the order of receipts cannot matter.
@@ -22,6 +23,7 @@ from collections.abc import Iterable
 from enum import Enum
 from itertools import pairwise
 
+from streams.core.accounts import OWN, without_identity
 from streams.core.event import BounceType, Status
 from streams.core.message_state import MAX_ATTEMPTS, NOT_ECHOED, Attempt
 from streams.core.receipt import Facts, Receipt, ReceiptKind
@@ -104,7 +106,7 @@ def joined(attempts: tuple[Attempt, ...], receipt: Receipt) -> tuple[Attempt, ..
     is_report = kind in REPORTS
     if number < 1:
         number = NOT_ECHOED if is_report else 0
-    speaker = _speaker(receipt) if is_report else receipt.provider
+    speaker = _speaker(receipt)
     sent_ms = receipt.occurred_ms if marks & _PROOF else 0
     failed_ms = receipt.occurred_ms if kind in _FINAL_FAILURES else 0
     if not attempts:
@@ -145,6 +147,11 @@ def standing(attempts: tuple[Attempt, ...], receipt: Receipt) -> Standing:
                 return Standing.COUNTED
             claimed = True
     return Standing.FOREIGN if claimed else Standing.HELD
+
+
+def speaks_as_tenant(receipt: Receipt) -> bool:
+    """Whether its proof is the key of an account that a tenant has brought."""
+    return any(f"/{OWN}" in name for name in receipt.vouches)
 
 
 def newly_counted(
@@ -243,9 +250,12 @@ def _matches(speaker: str, provider: str) -> bool:
 
 
 def _speaks_for(speaker: str, provider: str) -> bool:
-    """Whether one of the names in ``speaker`` is the provider, or the provider whose account it is."""
+    """Whether one of the names in ``speaker`` is the provider, or the provider whose account it is, or the tenant
+    whose account it is (``mailgun/@acme`` for ``mailgun/@acme-1f3a5c7e``).
+    """
     return bool(provider) and any(
-        name == provider or provider.startswith(f"{name}/") for name in speaker.split(_BETWEEN)
+        name == provider or provider.startswith(f"{name}/") or ("/" in name and without_identity(provider) == name)
+        for name in speaker.split(_BETWEEN)
     )
 
 
@@ -254,7 +264,7 @@ def _is_everyones(report: Attempt) -> bool:
 
 
 def _speaker(receipt: Receipt) -> str:
-    """Who says so: the provider, or all that its proof is as good for."""
+    """Who says so: the provider, or all that its proof is as good for; of dispatch: who has the attempt."""
     return _BETWEEN.join(receipt.vouches) if receipt.vouches else receipt.provider
 
 

@@ -121,7 +121,7 @@ def _sent(receipt: Receipt, attempt: Attempt, facts: Facts, status: Status, reco
         facts.stream,
         facts.recipient,
         status,
-        attempt.provider,
+        attempt.provider.partition("/")[0],
         attempt.provider_message_id,
         attempt.number,
         receipt.reason if receipt.kind is ReceiptKind.SENT else None,  # that it was redirected

@@ -92,7 +92,8 @@ class Receipt:
     actor: str = ""
     vouches: tuple[str, ...] = ()
     """Of which providers' attempts the reporter may speak, where not of its own ``provider`` alone: providers whose
-    webhooks are proven by the same key, ``*`` for all (our own tracking and mailbox).
+    webhooks are proven by the same key, ``*`` for all (our own tracking and mailbox). Of dispatch's own receipts: the
+    lane of the attempt, where that is an account that the tenant has brought.
     """
     filled: bool = False
     """Whether it was fetched from the provider because its webhook may be lost (it counts if it is no repeat)."""

@@ -106,6 +106,8 @@ async def test_a_tenant_with_an_account_of_its_own_sends_through_that_and_nobody
     assert [request.url for request in d.requests] == ["http://mailgun/", f"http://{d.lane('acme')}/"]
     assert len(d.receipts(ReceiptKind.SENT)) == 2
     assert {receipt.provider for receipt in d.receipts()} == {"mailgun"}
+    sent = {receipt.facts and receipt.facts.tenant: receipt.vouches for receipt in d.receipts(ReceiptKind.SENT)}
+    assert sent == {"acme": (d.lane("acme"),), "other": ()}, "who may report about it"
 
 
 async def test_accounts_are_opened_when_first_needed_and_once() -> None:

@@ -308,3 +308,23 @@ async def test_a_receipt_says_whose_attempts_its_proof_is_good_for(
     await desk.take(payload(), topic=f"t.webhooks.{topic}", provider=provider)
     (receipt,) = desk.receipts()
     assert (receipt.vouches, receipt.filled) == (vouches, False)
+
+
+async def test_the_keys_of_an_account_that_a_tenant_has_brought_speak_for_that_account_alone() -> None:
+    desk = Desk()
+    readers = {name: Proven(name) for name in ("two", "three")}
+    desk.normalise.config = replace(desk.normalise.config, readers=readers)
+    for account, token in (("@acme", "t1"), ("", "t1"), ("shop", "t2")):
+        await desk.take(payload(sighting_id=f"id{account}"), provider="two", account=account, token=token)
+    of_tenant, ours, configured = desk.receipts()
+    assert of_tenant.provider == "two"
+    assert of_tenant.vouches == ("three/@acme", "two/@acme")
+    assert ours.vouches == configured.vouches == ("three", "two")
+    assert desk.counts.replays == {}, "a tenant cannot use up our tokens"
+
+
+async def test_a_tenants_account_cannot_take_the_place_of_what_others_are_about_to_report() -> None:
+    desk = Desk()
+    await desk.take(payload(), account="@acme")
+    await desk.take(payload())
+    assert len({receipt.receipt_id for receipt in desk.receipts()}) == 2

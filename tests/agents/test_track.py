@@ -402,6 +402,14 @@ async def test_a_complaint_about_a_message_that_nobody_remembers_is_heard_after_
     assert (change.kind, change.changed_ms, emitted.partition) == (SuppressionKind.COMPLAINT, NOW_MS, PARTITION)
 
 
+async def test_what_a_tenants_own_keys_say_of_a_message_that_nobody_remembers_is_not_heard() -> None:
+    """Whose message it was cannot be told any more: they could suppress every address of every tenant."""
+    desk = Desk()
+    await desk.take(receipt(K.COMPLAINED, 1, at_s=0, suppress=True, vouches=("mailgun-eu/@acme",)))
+    await desk.track.sweep(PARTITION, NOW_MS + 6 * 3_600_000 + 1)
+    assert not desk.engine.on("t.receipts")
+
+
 async def test_what_a_foreign_provider_says_is_counted_and_never_heard() -> None:
     desk = Desk()
     forged = receipt(K.COMPLAINED, 1, at_s=0, provider="other", suppress=True)

@@ -88,6 +88,37 @@ def test_a_provider_speaks_for_the_accounts_that_tenants_have_there_and_no_accou
     assert state_after(receipt(K.SENT, 1), of_provider).status is Status.SENT
 
 
+OWN_LANE = ("mailgun-eu/@acme-1f3a5c7e",)
+"""What dispatch says of an attempt that went through an account which the tenant has brought."""
+
+
+def test_the_keys_of_a_tenants_own_account_speak_of_its_attempts_there_and_of_no_others() -> None:
+    key_of_acme = receipt(K.BOUNCED, 1, vouches=("mailgun-eu/@acme",), bounce_type=BounceType.HARD, suppress=True)
+    for sent, believed in (
+        (receipt(K.SENT, 1, vouches=OWN_LANE), True),
+        (receipt(K.SENT, 1, vouches=("mailgun-eu/@acme-00000000",)), True),
+        (receipt(K.SENT, 1), False),
+        (receipt(K.SENT, 1, vouches=("mailgun-eu/@acme-two-1f3a5c7e",)), False),
+        (receipt(K.SENT, 1, vouches=("mailgun-eu/@other-1f3a5c7e",)), False),
+        (receipt(K.SENT, 1, provider="mailgun-us", vouches=("mailgun-us/@acme-1f3a5c7e",)), False),
+    ):
+        for order in permutations([sent, key_of_acme]):
+            state, steps = run(order)
+            assert state is not None
+            assert (state.status is Status.BOUNCED) is believed
+            assert (suppressions(steps) is not None) is believed
+    assert run([receipt(K.SENT, 1), key_of_acme])[1][1].foreign
+
+
+def test_our_own_keys_of_a_provider_speak_of_tenants_accounts_there_too_and_events_name_the_provider() -> None:
+    for order in permutations([receipt(K.SENT, 1, vouches=OWN_LANE), receipt(K.DELIVERED, 1)]):
+        state, steps = run(order)
+        assert state is not None
+        assert state.status is Status.DELIVERED
+        told = {event.provider for step in steps for event in step.events if event.type.value != "message.accepted"}
+        assert told == {"mailgun-eu"}
+
+
 def test_a_forged_proof_settles_no_doubt() -> None:
     forged = receipt(K.DELIVERED, 1, provider="other")
     _, steps = run([receipt(K.UNCERTAIN, 1), forged])

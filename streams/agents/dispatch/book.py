@@ -15,6 +15,7 @@ from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
 from streams.agents.expiry import Expiry
 from streams.agents.ports import EnginePort, TablePort, TicketPort, acked
+from streams.core.accounts import OWN, lane_of
 from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import OPEN, AttemptRow, LedgerState, receipt_kind
 from streams.core.message import Message
@@ -131,6 +132,7 @@ class Book:
             attempt=row.attempt,
             provider=row.provider,
             facts=facts_of(message, retry_final=self._retry_final(message)),
+            vouches=_lane(row),
         )
         return self._emit(partition, receipt)
 
@@ -166,7 +168,13 @@ def receipt_of(message: Message, row: AttemptRow, kind: ReceiptKind, retry_final
         suppress=bounce is not None and bounce.suppress,
         retry_at_ms=row.due_ms if kind in (ReceiptKind.RETRY, ReceiptKind.SCHEDULED) else 0,
         facts=facts_of(message, retry_final),
+        vouches=_lane(row),
     )
+
+
+def _lane(row: AttemptRow) -> tuple[str, ...]:
+    """Where the tenant has brought the account: nobody speaks of the attempt but who holds its keys, or ours."""
+    return (lane_of(row.provider, row.account),) if row.account[:1] == OWN else ()
 
 
 def facts_of(message: Message, retry_final: bool) -> Facts:
