@@ -23,7 +23,7 @@ from streams.agents.breaker_view import BreakerView
 from streams.agents.breakers import Breakers
 from streams.agents.configuration import templates, tenants
 from streams.agents.contents import ContentStore, Gone, RecordReader
-from streams.agents.dispatch import Dispatch
+from streams.agents.dispatch import Dispatch, DispatchConfig
 from streams.agents.dispatch.compose import Composer
 from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.staging import StagedComposer
@@ -143,35 +143,8 @@ class Parts:
             settings.attachments.concurrency,
             lambda error: app.fail(f"intake raised {error!r}", error),
         )
-        self.intake = Intake(
-            app,
-            Unit,
-            self.contents,
-            templates(self.readers[TEMPLATES]),
-            self.tenants,
-            intake_config(settings),
-            now_ms,
-            observer=IntakeMetrics(metrics),
-            fetching=self.fetching,
-        )
-        self.dispatch = Dispatch(
-            app=app,
-            attempts=tables[ATTEMPTS],
-            suppressions=tables[SUPPRESSIONS],
-            everywhere=self.everywhere,
-            composer=self._composer(lanes),
-            load_message=self._load_message,
-            providers=lanes,
-            exchange=self.exchange,
-            breakers=self.view,
-            accounts=Accounts(settings, self.tenants, env),
-            config=dispatch_config(settings, main, worker),
-            observer=DispatchMetrics(metrics),
-            clock=now_ms,
-            crash=self._crash,
-        )
-        for tenant in self.tenants.fallback.values():
-            self.dispatch.limits.tenant(tenant.tenant, tenant.rate)
+        self.intake = self._new_intake()
+        self.dispatch = self._new_dispatch(dispatch_config(settings, main, worker), lanes, tables, env)
         self.quotas = Quotas(lanes, self.exchange, self.dispatch.boarding, DispatchMetrics(metrics), now_ms)
         self.gaps = Gaps(app, tables[WATERMARKS], topics, partitions, lanes, self.exchange, GapMetrics(metrics), now_ms)
         self.suppression_job = job_of(
@@ -185,25 +158,7 @@ class Parts:
         )
         self.backlog = Backlog(app.settings)
         self.dispatch.waker.webhooks_are_read = self._webhooks_are_read
-        retention_ms = int(settings.kafka.ledger_days * 86_400_000)
-        self.track = Track(
-            app,
-            tables[MESSAGES],
-            tables[SUPPRESSIONS],
-            Unit,
-            TrackConfig(
-                topics,
-                partitions,
-                _silent_about_our_id(settings, main),
-                retention_ms=retention_ms,
-                suppression=suppression_policy(settings),
-                spares=self.staging.redirects if self.staging else None,
-                alerts=None if alert_sender(settings) is None else lambda tenant: bool(self._alert_address(tenant)),
-                tenant_topics=self.event_topics.ready,
-            ),
-            now_ms,
-            TrackMetrics(metrics),
-        )
+        self.track = self._new_track(_silent_about_our_id(settings, main), tables)
         self.normalise = Normalise(
             app, tables[TOKENS], Unit, NormaliseConfig(topics, partitions, readers), now_ms, NormaliseMetrics(metrics)
         )
@@ -219,6 +174,70 @@ class Parts:
             BreakersMetrics(metrics),
         )
         self.alerts = self._alerts(tables[ALERT_DIGESTS])
+
+    # -- the larger agents
+
+    def _new_intake(self) -> Intake:
+        return Intake(
+            self._app,
+            Unit,
+            self.contents,
+            templates(self.readers[TEMPLATES]),
+            self.tenants,
+            intake_config(self._settings),
+            now_ms,
+            observer=IntakeMetrics(self._metrics),
+            fetching=self.fetching,
+        )
+
+    def _new_dispatch(
+        self,
+        config: DispatchConfig,
+        lanes: dict[str, Provider],
+        tables: Mapping[str, BytesTable],
+        env: Mapping[str, str] | None,
+    ) -> Dispatch:
+        dispatch = Dispatch(
+            app=self._app,
+            attempts=tables[ATTEMPTS],
+            suppressions=tables[SUPPRESSIONS],
+            everywhere=self.everywhere,
+            composer=self._composer(lanes),
+            load_message=self._load_message,
+            providers=lanes,
+            exchange=self.exchange,
+            breakers=self.view,
+            accounts=Accounts(self._settings, self.tenants, env),
+            config=config,
+            observer=DispatchMetrics(self._metrics),
+            clock=now_ms,
+            crash=self._crash,
+        )
+        for tenant in self.tenants.fallback.values():
+            dispatch.limits.tenant(tenant.tenant, tenant.rate)
+        return dispatch
+
+    def _new_track(self, bound: frozenset[str], tables: Mapping[str, BytesTable]) -> Track:
+        """``bound`` are the providers whose ids lookups must know."""
+        settings = self._settings
+        return Track(
+            self._app,
+            tables[MESSAGES],
+            tables[SUPPRESSIONS],
+            Unit,
+            TrackConfig(
+                topics_of(settings),
+                self.partitions,
+                bound,
+                retention_ms=int(settings.kafka.ledger_days * 86_400_000),
+                suppression=suppression_policy(settings),
+                spares=self.staging.redirects if self.staging else None,
+                alerts=None if alert_sender(settings) is None else lambda tenant: bool(self._alert_address(tenant)),
+                tenant_topics=self.event_topics.ready,
+            ),
+            now_ms,
+            TrackMetrics(self._metrics),
+        )
 
     # -- life
 
@@ -311,7 +330,10 @@ class Parts:
         self.dispatch.lending.read(value)
 
     async def _tenant_changed(self, key: bytes, value: bytes | None) -> None:
-        self.dispatch.tenant_changed(key.decode("utf-8", "replace"))
+        name = key.decode("utf-8", "replace")
+        self.dispatch.tenant_changed(name)
+        if self.alerts is None and self._alert_address(name):
+            log.error("tenant %s has an alert address, but [alerts] from is not set: nobody is told", name)
         self.event_topics.changed(key.decode("utf-8", "replace"))
 
     async def _rule_changed(self, key: bytes, value: bytes | None) -> None:
