@@ -18,6 +18,7 @@ from typing import Any
 from streams.agents.dispatch import DispatchConfig, LaneConfig
 from streams.agents.intake import IntakeConfig
 from streams.attachments import FetcherConfig
+from streams.core.address import address_fault
 from streams.core.breaker import BreakerPolicy
 from streams.core.limits import RecipientLimit
 from streams.core.message import Mailbox, Stream
@@ -191,6 +192,16 @@ def alert_sender(settings: Settings) -> Mailbox | None:
     """From whom alerts come; None where there are none."""
     name, address = parseaddr(settings.alerts.sender)
     return Mailbox(address, name) if address else None
+
+
+def alert_fault(settings: Settings, tenant: Tenant) -> str:
+    """Why a tenant with an alert address would be told nothing; empty if it would, or wants nothing."""
+    if not tenant.alert_address:
+        return ""
+    if alert_sender(settings) is None:
+        return "has an alert address, but [alerts] from is not set: nobody would be told"
+    fault = address_fault(tenant.alert_address)
+    return f"has an alert address that {fault}" if fault else ""
 
 
 def retry_policy(entry: RetrySettings) -> RetryPolicy:

@@ -147,6 +147,7 @@ def _lines(path: str) -> Iterator[str]:
 def _check(invocation: Invocation, record: dict[str, Any]) -> None:
     """What no worker would take is refused here; what references lead to is for `streams doctor`."""
     from streams.accounts import faults
+    from streams.configured import alert_fault
     from streams.core.tenant import Tenant
     from streams.serde.public import decode_tenant
     from streams.topics import events_topic_fault
@@ -156,6 +157,8 @@ def _check(invocation: Invocation, record: dict[str, Any]) -> None:
         raise UsageFailure(f"tenant {record['tenant']}: {tenant}")
     for fault in faults(invocation.settings, tenant):
         raise UsageFailure(fault)
+    if fault := alert_fault(invocation.settings, tenant):
+        raise UsageFailure(f"tenant {tenant.tenant} {fault}")
     if tenant.events_topic and (fault := events_topic_fault(tenant.events_topic)):
         raise UsageFailure(f"tenant {tenant.tenant}: events_topic {tenant.events_topic!r} {fault}")
 

@@ -7,7 +7,7 @@ from itertools import islice
 
 from streams.accounts import Accounts, faults
 from streams.agents.configuration import tenants
-from streams.configured import configured_tenants, topics_of
+from streams.configured import alert_fault, configured_tenants, topics_of
 from streams.core.accounts import account_of, has_accounts
 from streams.core.tenant import Tenant
 from streams.doctor.finding import Finding, bad, good
@@ -61,6 +61,8 @@ def _wrong(settings: Settings, accounts: Accounts, names: Iterable[str]) -> Iter
         if tenant is None:
             yield bad(f"tenant {name}", "its record cannot be read", f"store it anew: streams tenants put {name}")
             continue
+        if fault := alert_fault(settings, tenant):
+            yield bad(f"tenant {name}", fault, "set [alerts] from, or correct the address: streams tenants put")
         problems = list(faults(settings, tenant)) or list(_closed(accounts, tenant))
         for problem in problems:
             advice = "its messages are held until this is corrected: streams tenants put, or provide the secret"

@@ -87,6 +87,7 @@ def test_many_tenants_come_from_a_file(
         pytest.param(["acme", "--retry", "cubedd"], "did you mean cubed?", id="unknown policy"),
         pytest.param(["acme", "--from", "nobody"], "must be an address", id="sender"),
         pytest.param(["acme", "--set", "mailgun"], "PROVIDER.KEY=VALUE", id="no value"),
+        pytest.param(["acme", "--alert", "ops@acme.example"], "[alerts] from is not set", id="alert without sender"),
         pytest.param([], "give the NAME", id="no name"),
     ],
 )
@@ -138,3 +139,17 @@ def test_a_topic_for_a_tenants_events_is_made_checked_and_looked_after(
     assert on_kafka("-c", str(office), "topics", "check").code == 0
     refused = on_kafka("-c", str(office), "tenants", "put", "acme", "--events-topic", "outbound")
     assert (refused.code, "is a topic of the system itself" in refused.complaint) == (2, True)
+
+
+def test_an_alert_address_is_taken_where_alerts_have_a_sender(
+    on_kafka: Streams, office: Path, embedded_kafka: str, topic_prefix: str
+) -> None:
+    before = office.read_text()
+    office.write_text(before + '\n[alerts]\nfrom = "Mail <alerts@example.com>"\n')
+    wrong = on_kafka("-c", str(office), "tenants", "put", "acme", "--alert", "nobody")
+    assert wrong.code == 2 and "alert address" in wrong.complaint
+    assert on_kafka("-c", str(office), "tenants", "put", "acme", "--alert", "ops@acme.example").code == 0
+    office.write_text(before)  # and then somebody takes the sender away
+    env = {"MAIN_KEY": "key", "TENANT_ACME": "key-acme"}
+    found = check_tenants(load_settings(office, env), env)
+    assert any(one.check == "tenant acme" and "[alerts] from is not set" in one.detail for one in found)
