@@ -42,7 +42,7 @@ api_key = "env:DEMO_MAILGUN_KEY"
 signing_keys = ["env:DEMO_MAILGUN_SIGNING_KEY"]
 deadline_s = 10
 visibility_delay_s = 1
-
+{mailgun}
 [providers.ses]
 type = "ses"
 endpoint_url = "{sandbox}"
@@ -70,7 +70,14 @@ open_s = 1
 max_open_s = 2
 {more}"""
 
+MAILGUN = """\
+rate = 100
+batch_size = 50
+"""
+"""As accounts are limited: a campaign takes seconds, and transactional mail goes first."""
+
 SES = """\
+rate = 100
 sqs_queue_url = "{sandbox}/111122223333/ses-events"
 sqs_endpoint_url = "{sandbox}"
 sqs_wait_s = 2

@@ -21,7 +21,7 @@ from streams.demo.mail import PlannedRequest, address_for, language_of, newslett
 
 LEAST: Final = 100
 _CAMPAIGN: Final = 1000
-_PACED: Final = 400
+_PACED: Final = 300
 _SMALL: Final = 50
 
 
@@ -81,7 +81,7 @@ class _Recipient:
 def make_plan(messages: int, seed: int, run: str) -> Plan:
     """A plan for exactly ``messages`` messages (at least `LEAST`). ``run`` keeps the keys of two runs apart."""
     chance = random.Random(seed)
-    campaign, paced = min(_CAMPAIGN, messages * 2 // 5), min(_PACED, messages * 4 // 25)
+    campaign, paced = min(_CAMPAIGN, messages * 2 // 5), min(_PACED, messages * 3 // 25)
     refused, again = max(1, messages // 500), max(len(UNUSABLE_AFTER), messages // 100)
     count = messages - campaign - refused - again
     people = [

@@ -128,8 +128,8 @@ class DemoSystem:
         """Start what else there is, after ingress and worker."""
 
     def _texts(self) -> dict[str, str]:
-        """What else stands in the configuration: of SES, before the routing rules, and at the end."""
-        return {"ses": "", "rules": "", "more": ""}
+        """What else stands in the configuration: of two providers, before the routing rules, and at the end."""
+        return {"mailgun": "", "ses": "", "rules": "", "more": ""}
 
     def _write_config(self, ingress_port: int, worker_port: int) -> Path:
         path = self.folder / "streams.toml"

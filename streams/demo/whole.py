@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streams.broker import free_port
-from streams.demo.config import MORE, RULES, SES, TRACKING_URL
+from streams.demo.config import MAILGUN, MORE, RULES, SES, TRACKING_URL
 from streams.demo.system import DemoSystem
 
 
@@ -26,7 +26,7 @@ class WholeSystem(DemoSystem):
 
     def _sandbox_options(self) -> list[str]:
         ports = ["--smtp-port", str(self._smtp_port), "--starttls-port", "0", "--imap-port", str(self._imap_port)]
-        return [*ports, "--queue", "envelope", "--notifications", "--mns-share", "0.5"]
+        return [*ports, "--queue", "envelope", "--mns-share", "0.5"]
 
     def _start_more(self, env: dict[str, str]) -> None:
         self._spawn("poll", [], env)
@@ -41,4 +41,4 @@ class WholeSystem(DemoSystem):
             sandbox=self.sandbox_url,
             tracking=TRACKING_URL,
         )
-        return {"ses": SES.format(sandbox=self.sandbox_url), "rules": RULES, "more": more}
+        return {"mailgun": MAILGUN, "ses": SES.format(sandbox=self.sandbox_url), "rules": RULES, "more": more}
