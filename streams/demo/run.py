@@ -14,15 +14,16 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from streams.demo.latency import Latencies, measure
+from streams.demo.ledger import read_ledger
 from streams.demo.mail import PlannedRequest, templates
-from streams.demo.oracle import Accepted, Reported, Verdict, judge
+from streams.demo.oracle import Accepted, Verdict, judge
 from streams.demo.plan import Plan, make_plan
 from streams.demo.reader import Reader
 from streams.demo.show import Screen, print_verdict
@@ -128,7 +129,7 @@ class _Demo:
                 self._send_everything()
                 self._settle()
                 took_s = watcher.progress.last_s - sending_s
-            accepted, reported = _read_ledger(system.ledger())
+            accepted, reported = read_ledger(system.ledger())
             verdict = judge(self._plan, accepted, [*reported, *reader.visits], watcher.progress.events)
             ways = count_ways({kind: self._kafka.read(self._topics.webhooks(kind)) for kind in TYPES})
         return self._report(verdict, took_s, self._latencies(accepted), ways), verdict
@@ -292,20 +293,3 @@ class _Demo:
             "ways_in": ways,
             "transactional": latencies.as_json() | {"broken": latencies.broken},
         }
-
-
-def _read_ledger(lines: Iterable[str]) -> tuple[list[Accepted], list[Reported]]:
-    accepted: list[Accepted] = []
-    reported: list[Reported] = []
-    for line in _objects(lines):
-        identity = str(line.get("variables", {}).get("message_id", ""))
-        if "plan" in line:
-            accepted.append(Accepted(line["provider"], identity, line["subject"], line["accepted_ms"]))
-        elif "webhook" in line:
-            delivered = line["answer"] == "delivered"
-            reported.append(Reported(line["webhook"], identity, line["event"], line["event_id"], delivered))
-    return accepted, reported
-
-
-def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    return (json.loads(line) for line in lines if line)
