@@ -46,7 +46,7 @@ class Reading:
         wanted = {partition_of(identity, self._partitions) for identity in ids}
         self._back |= {partition_of(identity, self._partitions) for identity in new}
         self._back &= wanted
-        back = {n for n in self._back if self.places.get(n, 0) >= self._goals.get(n, 0)}
+        back = {n for n in self._back if n not in self.places or self.places[n] >= self._goals.get(n, 0)}
         if not back and self.places.keys() <= wanted:
             return
         self._back -= back

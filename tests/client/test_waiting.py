@@ -80,6 +80,13 @@ def test_what_is_recorded_while_somebody_waits_is_seen(client: Client, embedded_
     assert [one.message_id for one in found] == [second]
 
 
+def test_a_partition_that_was_left_is_found_again(client: Client, embedded_kafka: str, topics: str) -> None:
+    identities = [identity_of(f"m{number}") for number in range(6)]
+    for identity in (*identities, *identities):
+        write(embedded_kafka, topics, event(identity, EventType.SENT), event(identity, EventType.DELIVERED))
+        assert client.wait_for(identity, "delivered", timeout_s=10).message_id == identity
+
+
 def test_another_end_is_told_at_once(client: Client, embedded_kafka: str, topics: str) -> None:
     identity = identity_of("a")
     write(embedded_kafka, topics, event(identity, EventType.BOUNCED))
