@@ -78,7 +78,7 @@ REQUESTS = _counter(
 )
 STAGE_DURATION = _histogram(
     "stage_duration_seconds",
-    "Time one batch spends in a stage of the pipeline.",
+    "Time one batch spends in a stage of the pipeline; record is each wait for the ledger's rows.",
     _QUICK,
     Label("stage", ("intake", "suppress", "render", "route", "send", "record", "normalise", "track")),
 )
@@ -192,7 +192,6 @@ POLL_MESSAGE_AGE = _histogram(
     POLL_SOURCE,
 )
 POLL_WAITING = _gauge("poll_waiting_messages", "Items that lie in a queue or mailbox.", POLL_SOURCE)
-POLL_OLDEST = _gauge("poll_oldest_seconds", "Age of the oldest of them, where the source tells.", POLL_SOURCE)
 POLL_DEAD_LETTERS = _gauge("poll_dead_letters", "Items in the dead-letter queue of a queue.", POLL_SOURCE)
 WEBHOOK_ORPHANS = _counter("webhook_orphans", "Provider events of which no message was found.", PROVIDER)
 WEBHOOK_FOREIGN = _counter(
@@ -278,7 +277,6 @@ CATALOGUE: tuple[Series, ...] = (
     POLL_REPEATS,
     POLL_MESSAGE_AGE,
     POLL_WAITING,
-    POLL_OLDEST,
     POLL_DEAD_LETTERS,
     WEBHOOK_ORPHANS,
     WEBHOOK_FOREIGN,

@@ -57,6 +57,7 @@ class DispatchMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._stages = {stage: metrics.stage_duration.at(stage) for stage in ("route", "suppress", "render", "record")}
 
     def attempts(self, provider: str, result: str, count: int) -> None:
         self._metrics.provider_attempts.at(provider, result).inc(count)
@@ -65,6 +66,9 @@ class DispatchMetrics:
         self._metrics.provider_request_duration.at(provider).observe(seconds)
         self._metrics.provider_batch_size.at(provider).observe(batch_size)
         self._metrics.stage_duration.at("send").observe(seconds)
+
+    def stage(self, stage: str, seconds: float) -> None:
+        self._stages[stage].observe(seconds)
 
     def in_flight(self, provider: str, calls: int) -> None:
         self._metrics.inflight_sends.at(provider).set(calls)

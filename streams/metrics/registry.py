@@ -63,7 +63,6 @@ class Metrics(Collector):
         self.poll_repeats = self._counter(catalogue.POLL_REPEATS)
         self.poll_message_age = self._histogram(catalogue.POLL_MESSAGE_AGE)
         self.poll_waiting = self._gauge(catalogue.POLL_WAITING)
-        self.poll_oldest = self._gauge(catalogue.POLL_OLDEST)
         self.poll_dead_letters = self._gauge(catalogue.POLL_DEAD_LETTERS)
         self.webhook_orphans = self._counter(catalogue.WEBHOOK_ORPHANS)
         self.webhook_foreign = self._counter(catalogue.WEBHOOK_FOREIGN)

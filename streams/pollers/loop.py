@@ -245,8 +245,6 @@ class Poller:
                 found = await self.source.waiting()
                 if found is not None:
                     self.metrics.poll_waiting.at(self.source.name).set(found.items)
-                    if found.oldest_s >= 0:
-                        self.metrics.poll_oldest.at(self.source.name).set(found.oldest_s)
                     if found.dead >= 0:
                         self.metrics.poll_dead_letters.at(self.source.name).set(found.dead)
             await asyncio.sleep(_MEASURE_S)

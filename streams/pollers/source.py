@@ -41,7 +41,6 @@ class Waiting:
     """What lies in the source, -1 where it cannot tell. ``dead`` is what its dead-letter queue holds."""
 
     items: int
-    oldest_s: float = -1.0
     dead: int = -1
 
 

@@ -58,7 +58,7 @@ class FakeSource:
         self._note("release", items)
 
     async def waiting(self) -> Waiting | None:
-        return Waiting(len(self.script), 7.0)
+        return Waiting(len(self.script))
 
     async def aclose(self) -> None:
         self.journal.append(("closed", []))

@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, MutableMapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from streams.agents.breaker_view import BreakerView
@@ -126,6 +127,7 @@ class Dispatch:
         """Admit a run of messages and commands; answers when they have been taken in, not when they are sent."""
         stream = Stream.BULK if batch.topic.endswith(".bulk") else Stream.TRANSACTIONAL
         await self._room(stream)
+        began_s = perf_counter()
         batch.retain(len(batch.records))
         for record in batch.records:
             found = unpack(record.value or b"")
@@ -136,6 +138,7 @@ class Dispatch:
             else:
                 self.orders.take(found, batch)
         self.boarding.send_off(stream)
+        self.observer.stage("route", perf_counter() - began_s)
         batch.release()
 
     async def _room(self, stream: Stream) -> None:

@@ -20,6 +20,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import assert_never
 
 from streams.agents.breaker_view import BreakerView
@@ -85,9 +86,13 @@ class Calls:
 
         ``answered`` is called when the provider's answer has been read: the call is over, what is left is Kafka's.
         """
+        began_s = perf_counter()
         settled, wanted = self._sorted(flights)
+        sorted_s = perf_counter()
         probe = max((flight.probe_epoch for flight in wanted), default=0)
         composed = await self.composer.compose(gate.lane, wanted)
+        self.observer.stage("suppress", sorted_s - began_s)
+        self.observer.stage("render", perf_counter() - sorted_s)
         settled += [(flight, self._rejected(flight, gate, reason)) for flight, reason in composed.refused]
         if composed.one_by_one:
             self.back(gate, composed.one_by_one)
@@ -100,12 +105,14 @@ class Calls:
 
     async def _settle(self, settled: Sequence[Settled]) -> None:
         """Rows at rest; but a worker that lost the partition meanwhile only tells what it knows, and writes no row."""
+        began_s = perf_counter()
         if self.may_write(settled[0][0]):
             await self.book.settle(settled)
         else:
             await acked(
                 ticket for flight, row in settled if (ticket := self.book.tell(flight.partition, flight.message, row))
             )
+        self.observer.stage("record", perf_counter() - began_s)
         failpoint("dispatch.after_receipt")
         self.rest(settled)
 
@@ -130,7 +137,9 @@ class Calls:
         request = None if dialogue is not None else provider.build_request(batch, self.clock())
         earlier = _answers(gate, provider, flights)
         failpoint("dispatch.before_ledger")
+        began_s = perf_counter()
         await self._write_ahead(gate, flights)
+        self.observer.stage("record", perf_counter() - began_s)
         failpoint("dispatch.after_ledger")
         if not self._may_call(flights[0]) or not self._is_leased(gate, flights[0]):
             log.warning("%d messages wait: this worker may have lost their partition", len(flights))
