@@ -231,6 +231,11 @@ class _Draft:
                     "headers": {name: text.render(values, address) for name, text in self.headers.items()},
                     "variables": self.variables_for(values, address),
                     "template": self.template,
+                    "attachments": [
+                        {"filename": file.filename, "bytes": len(file.content)}
+                        for file in self.form.files
+                        if file.name in ("attachment", "inline")
+                    ],
                     **{name: text.render(values, address) for name, text in zip(names, self.bodies, strict=True)},
                 }
         return None
