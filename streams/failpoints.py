@@ -26,6 +26,8 @@ NAMES = (
     "commit.before",
     "commit.after",
 )
+OF_ALERTS = ("alerts.after_row", "alerts.after_request")
+"""Only a worker with somebody to alert comes by these."""
 
 
 def failpoint(name: str) -> None:
@@ -40,8 +42,8 @@ def arm(setting: str) -> None:
         _reached = _off
         return
     name, _, nth = setting.partition(":")
-    if name not in NAMES:
-        raise ValueError(f"no failpoint {name!r}; there are: {', '.join(NAMES)}")
+    if name not in (known := (*NAMES, *OF_ALERTS)):
+        raise ValueError(f"no failpoint {name!r}; there are: {', '.join(known)}")
     _reached = _armed(name, int(nth or 1))
 
 

@@ -25,6 +25,7 @@ from streams.core.alert_mail import alert_request
 from streams.core.alerts import AlertRow, Digest, Trouble, due_ms, frozen, gathered, told, total
 from streams.core.message import Mailbox
 from streams.engine.errors import PartitionLost
+from streams.failpoints import failpoint
 from streams.serde.internal import Malformed, packer, unpack, unpacker
 from streams.serde.public import encode_request
 from streams.topics import ALERTS, DEAD_LETTERS, SEND_REQUESTS, Topics
@@ -156,11 +157,13 @@ class Alerts:
         if row.frozen is None:
             row = frozen(row, now_ms)
             await self.digests.put(partition, key, _write(row))
+            failpoint("alerts.after_row")
             if not self._is_ours(partition):
                 return
         digest = row.frozen
         assert digest is not None
         await self._ask(partition, key, row.tenant, digest, address)
+        failpoint("alerts.after_request")
         if self._is_ours(partition):  # troubles may have come meanwhile: the row is read again
             await self.digests.put(partition, key, _write(told(self._row(partition, key), digest.number)))
 
