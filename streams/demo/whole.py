@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from streams.broker import free_port
 from streams.demo.config import MAILGUN, MORE, RULES, SES, TRACKING_URL
-from streams.demo.system import DemoSystem
+from streams.demo.system import DemoFailed, DemoSystem
 
 
 class WholeSystem(DemoSystem):
@@ -15,6 +17,12 @@ class WholeSystem(DemoSystem):
     def __init__(self, folder: Path, run: str, bootstrap: str | None = None) -> None:
         super().__init__(folder, run, bootstrap)
         self._smtp_port, self._imap_port, self._poll_port = free_port(), free_port(), free_port()
+
+    def start(self, phase: Callable[[str], None]) -> None:
+        """As :meth:`DemoSystem.start`."""
+        if find_spec("aiosmtpd") is None:
+            raise DemoFailed("its mail server needs the extra `sandbox`: pip install 'streams-mail[sandbox]'")
+        super().start(phase)
 
     def nothing_waits(self) -> bool:
         """Whether every report has been posted or fetched."""
