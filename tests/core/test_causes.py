@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from streams.core.causes import CAUSES, cause_of
@@ -27,3 +29,10 @@ def test_every_reason_says_what_happened_and_what_to_do() -> None:
 )
 def test_the_status_goes_over_the_reason_where_it_says_more(status: Status, kind: ReasonKind | None, word: str) -> None:
     assert word in cause_of(status, kind).happened
+
+
+def test_the_page_says_the_same_words() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "failures.md").read_text(encoding="utf-8")
+    for kind, cause in CAUSES.items():
+        again = "yes" if cause.again else "no"
+        assert f"| `{kind.value}` | {cause.happened} | {cause.advice} | {again} |" in page, kind
