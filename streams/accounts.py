@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -30,6 +31,8 @@ from streams.settings.read import fields_of, file_name, is_secret, suggestion
 
 _GONE: Signature = (0, 0, 0)
 
+log = logging.getLogger(__name__)
+
 
 class Accounts:
     """An :class:`~streams.agents.dispatch.account_source.AccountSource`."""
@@ -49,21 +52,25 @@ class Accounts:
 
     def open(self, account: Account, now_ms: int) -> Opened:
         """Resolve the references and build the adapter; a mistake is the reason, never an exception."""
-        opened = self.watch(account)
+        why = _fault(self._settings, account)
+        opened = Opened(None) if why else self.watch(account)
         opened.at_ms = opened.since_ms = now_ms
+        if why:
+            opened.reason = _reason(account, f"{_who(account)}: {why}")
+            return opened
         try:
             self._open(account, opened)
         except SettingsError as exc:
             opened.reason = _reason(account, str(exc).removeprefix("configuration: "))
         except (ValueError, OSError) as exc:
             opened.reason = _reason(account, " ".join(str(exc).split()))
+        except Exception as exc:  # whatever a tenant wrote is nobody else's concern
+            log.exception("%s: the account cannot be opened", _who(account))
+            opened.reason = _reason(account, f"the account cannot be opened ({type(exc).__name__})")
         return opened
 
     def _open(self, account: Account, opened: Opened) -> None:
         provider = self._settings.providers[account.provider]
-        why = forbidden(account, self._settings.dispatch.tenant_secrets)
-        if why:
-            raise SettingsError(f"{_who(account)}: {why}")
         module = registry.load(provider.type)
         merged = account_settings(provider, account.base, account.settings, _who(account), module.Config, self._env)
         digest = blake2b(digest_size=16)
@@ -106,9 +113,16 @@ def faults(settings: Settings, tenant: Tenant) -> Iterator[str]:
         yield f"tenant {tenant.tenant}: there is no retry policy {tenant.retry_policy}{close}"
     for name in dict.fromkeys((*tenant.accounts, *tenant.account_settings)):
         account = account_of(tenant, name)
-        if why := forbidden(account, settings.dispatch.tenant_secrets):
+        if why := _fault(settings, account):
             yield f"{_who(account)}: {why}"
         yield from _key_faults(settings, account)
+
+
+def _fault(settings: Settings, account: Account) -> str:
+    """Why the account may not be opened; empty if it may."""
+    provider = settings.providers[account.provider]
+    usual = {**provider.options, **provider.accounts.get(account.base, {})}
+    return forbidden(account, settings.dispatch.tenant_secrets, settings.dispatch.tenant_hosts, usual)
 
 
 def _key_faults(settings: Settings, account: Account) -> Iterator[str]:
@@ -144,7 +158,7 @@ def _references(table: Mapping[str, Any]) -> Iterator[str]:
 def _signature(path: str) -> Signature:
     try:
         found = Path(path).expanduser().stat()
-    except OSError:
+    except (OSError, ValueError, RuntimeError):  # no path at all, or nobody's home
         return _GONE
     return found.st_mtime_ns, found.st_size, found.st_ino
 

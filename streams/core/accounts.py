@@ -5,15 +5,21 @@ Rules:
 1. A tenant's record decides: settings of its own, else one of the configured accounts, else the provider's own.
 2. An account's name says which one it is, not how it is opened: a new password leaves the name alone, another domain or
    host makes another account. So nobody asks the new account about a message that the old one was given.
-3. Secrets are references. What a record of the topic ``tenants`` may refer to is bounded (:func:`forbidden`).
+3. Secrets are references. What a record of the topic ``tenants`` may refer to, and which hosts and files it may name,
+   is bounded (:func:`forbidden`).
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any
 
 from streams.core.tenant import Tenant
 
@@ -23,6 +29,11 @@ OWN = "@"
 REFERENCES = ("env:", "file:", "aws-secretsmanager:")
 LANE_KEYS = frozenset({"rate", "burst", "concurrency", "batch_size", "deadline_s"})
 """Settings of the lane, which say nothing about which account it is."""
+
+_NAMES_HOST = re.compile(r"(?:^|_)(?:url|uri|hosts?|endpoint|server|proxy)(?:$|_)")
+_NAMES_FILE = re.compile(r"(?:^|_)(?:files?|dir|directory|certificates?)$")
+_HOST = re.compile(r"(?:https?://)?([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?/?")
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +84,65 @@ def is_reference(text: str) -> bool:
     return text.startswith(REFERENCES)
 
 
-def forbidden(account: Account, allowed: Iterable[str]) -> str:
-    """Why the references of a tenant's own account may not be followed; empty if they may.
+def forbidden(
+    account: Account, secrets: Iterable[str], hosts: Iterable[str] = (), usual: Mapping[str, Any] = _NONE
+) -> str:
+    """Why a tenant's own account may not be opened; empty if it may.
 
-    ``allowed`` are prefixes of references. Whoever may write tenants could else read any file and variable of a worker
-    and have it sent to a host of his choice.
+    ``secrets`` are prefixes of references, ``hosts`` patterns of hosts (a ``*`` stands for one label or a part of it);
+    ``usual`` are the provider's own settings, whose places are allowed anyway. Whoever may write tenants could else
+    read any file and variable of a worker, have it sent to a host of his choice, and reach hosts that only we reach.
     """
-    prefixes = tuple(allowed)
+    prefixes, patterns = tuple(secrets), tuple(hosts)
     for key, value in account.settings.items():
-        if is_reference(value) and not _plain(value).startswith(prefixes):
+        if any(not _plain(one).startswith(prefixes) for one in references_in(value)):
             shown = ", ".join(prefixes) or "none"
             return f"{key}: tenants may refer to secrets that begin with {shown} ([dispatch] tenant_secrets)"
+        if value == usual.get(key, ""):
+            continue
+        if _NAMES_FILE.search(key):
+            return f"{key}: tenants may not name files of ours"
+        if _NAMES_HOST.search(key) and not _is_one_of(value, patterns):
+            return f"{key}: tenants may name only hosts that [dispatch] tenant_hosts allows"
     return ""
+
+
+def references_in(value: str) -> list[str]:
+    """Every reference that a setting may be read as: the whole, and each item where it is a list."""
+    try:
+        return [text for text in _texts(value) if is_reference(text)]
+    except RecursionError:
+        return [value] if is_reference(value) else []
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Lists are written as JSON, or with commas."""
+    if isinstance(value, str):
+        yield value
+        if value.lstrip()[:1] in ("[", "{"):
+            with suppress(ValueError):
+                yield from _texts(json.loads(value))
+        elif "," in value:
+            yield from (part.strip() for part in value.split(","))
+        else:
+            yield value.strip()
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _texts(one)
+
+
+def _is_one_of(place: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a host, or an URL of nothing but scheme, host and port, names a host of the list."""
+    found = _HOST.fullmatch(place)
+    if found is None:
+        return False
+    host = found[1].lower().rstrip(".")
+    return any(
+        re.fullmatch(re.escape(pattern.lower()).replace(r"\*", "[^.]*"), host) is not None for pattern in patterns
+    )
 
 
 def _plain(reference: str) -> str:

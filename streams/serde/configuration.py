@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from streams.core.ids import fingerprint
 from streams.core.message import Mailbox, Template
 from streams.core.tenant import Tenant
 from streams.serde.records import NeedsSchema, SchemaCache, Undecodable, decode, encode
+
+_LEAST_RATE, _MOST_RATE = 0.001, 1_000_000.0
 
 
 def template_version(subject: str, text: str, html: str) -> str:
@@ -84,7 +87,7 @@ def decode_tenant(value: bytes | None, registry: SchemaCache | None = None) -> T
         reply_to=tuple(_mailbox(m) for m in record["reply_to"]),
         accounts=record["accounts"],
         account_settings=record["account_settings"],
-        rate=record["rate"],
+        rate=_rate(record["rate"]),
         events_topic=record["events_topic"] or "",
         provider=record["provider"] or "",
         retry_policy=record["retry_policy"] or "",
@@ -95,6 +98,11 @@ def decode_tenant(value: bytes | None, registry: SchemaCache | None = None) -> T
         updated_ms=record["updated_at"] or 0,
         updated_by=record["updated_by"],
     )
+
+
+def _rate(told: float) -> float:
+    """Turns per second that a calendar can hold; what is no rate at all is none."""
+    return min(max(told, _LEAST_RATE), _MOST_RATE) if math.isfinite(told) and told > 0 else 0.0
 
 
 def encode_audit(audit: AuditRecord, prefix: bytes | None = None) -> bytes:

@@ -3,7 +3,8 @@
 Rules:
 
 1. Keys of the lane (rate, concurrency, warm-up …) may differ too; what makes it a provider (type, enabled) may not.
-2. Who moves an account to another place (a host, a URL, a region) brings its own secrets: ours are not sent there.
+2. Who moves an account to another place (a host, a URL, a region), or changes how it is encrypted, brings its own
+   secrets: ours are not sent there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from streams.settings.secret import Secret, SettingsError
 
 FIXED_KEYS = frozenset({"name", "type", "enabled", "options", "accounts"})
 LANE_KEYS = frozenset(item.name for item in fields(ProviderSettings)) - FIXED_KEYS
-_PLACE = re.compile(r"(?:^|_)(?:url|host|port|endpoint|region)(?:$|_)")
+_PLACE = re.compile(r"(?:^|_)(?:url|uri|hosts?|port|endpoint|server|proxy|region|tls|ca)(?:$|_)")
 
 
 def account_settings(

@@ -170,6 +170,23 @@ class DispatchSettings:
         ("env:TENANT_", "file:/run/secrets/tenants/", "aws-secretsmanager:tenants/"),
         "What references to secrets in records of the topic `tenants` must begin with.",
     )
+    tenant_hosts: tuple[str, ...] = key(
+        (
+            "api.mailgun.net",
+            "api.eu.mailgun.net",
+            "smtp.mailgun.org",
+            "smtp.eu.mailgun.org",
+            "email.*.amazonaws.com",
+            "email-smtp.*.amazonaws.com",
+            "email-smtp-fips.*.amazonaws.com",
+            "dm.aliyuncs.com",
+            "dm.*.aliyuncs.com",
+            "smtpdm*.aliyun.com",
+            "smtpdm*.aliyuncs.com",
+        ),
+        "Hosts that accounts of tenants may name, beside those of the provider's own section; a `*` stands for a part "
+        "without dots.",
+    )
     text_from_html: bool = key(True, "Give mail that has only HTML a text part made from it.")
 
 

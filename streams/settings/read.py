@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -93,6 +94,8 @@ class Reader:
         """``value`` as the type ``kind``, within the bounds of its field."""
         secret = item is not None and is_secret(item)
         read = self._by_kind(kind, value, place, secret=secret)
+        if isinstance(read, float) and not math.isfinite(read):
+            raise _wrong(value, place, "must be a number")
         if item is not None and isinstance(read, int | float) and not isinstance(read, bool):
             least, most = item.metadata.get("least"), item.metadata.get("most")
             if (least is not None and read < least) or (most is not None and read > most):
@@ -229,7 +232,7 @@ def _mapping(value: Any, place: Place) -> Mapping[str, Any]:
 def _json(text: EnvText, place: Place, kind: type) -> Any:
     try:
         parsed = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     if not isinstance(parsed, kind):
         raise _wrong(text, place, f"must be a JSON {'list' if kind is list else 'object'}")

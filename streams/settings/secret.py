@@ -100,6 +100,8 @@ def _from_file(path: str) -> str:
         raise SettingsError(f"the secret file {path} is not UTF-8 text") from exc
     except OSError as exc:
         raise SettingsError(f"the secret file {path} cannot be read: {exc.strerror or exc}") from exc
+    except (ValueError, RuntimeError) as exc:  # no path at all, or nobody's home
+        raise SettingsError(f"the secret file {path} cannot be read: {exc}") from exc
     return text.removesuffix("\n").removesuffix("\r")
 
 

@@ -55,6 +55,46 @@ def test_a_tenants_record_cannot_refer_to_secrets_of_others(reference: str) -> N
     assert forbidden(own(api_key="file:/run/secrets/tenants/a/../b"), allowed) == ""
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["file:/run/secrets/tenants/a,file:/etc/shadow", "file:/run/secrets/tenants/a, env:HOME", ",env:HOME", " env:HOME",
+     '["env:HOME"]', ' ["file:/run/secrets/tenants/a", "env:HOME"]', '{"a": "env:HOME"}', '[["env:HOME"]]',
+     '["env:TENANT_A,env:HOME"]'],
+)  # fmt: skip
+def test_a_list_of_references_is_judged_item_by_item_however_it_is_written(text: str) -> None:
+    allowed = ("env:TENANT_", "file:/run/secrets/tenants/")
+    assert "signing_keys" in forbidden(own(signing_keys=text), allowed)
+    assert forbidden(own(signing_keys='["env:TENANT_A", "file:/run/secrets/tenants/b"]'), allowed) == ""
+    assert forbidden(own(signing_keys="env:TENANT_A,file:/run/secrets/tenants/b"), allowed) == ""
+
+
+@given(st.text(max_size=60) | st.integers(0, 100_000).map(lambda n: "[" * n))
+def test_no_setting_of_a_tenant_is_more_than_forbidden(text: str) -> None:
+    forbidden(own(signing_keys=text, base_url=text, ca_file=text), ("env:TENANT_",), ("*.example.com",))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("base_url", "http://169.254.169.254"), ("base_url", "https://evil.example"), ("host", "localhost"),
+        ("host", "[::1]"), ("endpoint_url", "http://api.mailgun.net.evil.example"), ("host", "a.b.example.com"),
+        ("base_url", "https://api.example.com@evil.example"), ("base_url", "https://evil.example/api.example.com"),
+        ("host", "api.example.com\n"), ("sns_endpoint_url", "http://10.0.0.1:80"), ("server", "10.0.0.1"),
+        ("ca_file", "/etc/shadow"), ("pinned_certificates", "/tmp"),
+    ],
+)  # fmt: skip
+def test_a_tenants_record_names_no_host_and_no_file_that_is_not_allowed(key: str, value: str) -> None:
+    assert key in forbidden(own(**{key: value}), (), ("*.example.com",))
+    assert forbidden(own(**{key: value}), (), ("*.example.com",), {key: value}) == "", "it is the provider's own"
+
+
+@pytest.mark.parametrize(
+    "value", ["https://api.example.com", "API.example.com:8443", "http://api.example.com.:80/", ""]
+)
+def test_a_tenants_record_may_name_the_hosts_that_are_allowed(value: str) -> None:
+    assert forbidden(own(base_url=value, push_path="/x", return_path="b@x.example"), (), ("*.example.com",)) == ""
+
+
 # ---------------------------------------------------------------------------------------------- warm-up
 
 
