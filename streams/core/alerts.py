@@ -5,7 +5,8 @@ Rules:
 1. A trouble is a message given up after its tries, one whose time passed, one of which nobody can tell whether it was
    sent, or one that an account refused for its credentials or standing. Bounces and refused contents are none.
 2. Mails of the alerts' own tenant (:data:`ALERTS_TENANT`) are never a trouble: an alert cannot lead to another.
-3. The first trouble is told at once, further ones together, at most once per interval, with counts and examples.
+3. The first trouble is told at once, further ones together, at most once per interval, with counts and examples. That
+   an account is still refused is news only after some hours.
 4. A trouble counts once. Its origin (partition and offset of its receipt) is compared with what has been seen of that
    partition: troubles of one partition come in its order, and repeat from where a crash began.
 5. What is about to be told is taken out of the open digest and frozen with a number before it is told: told again after
@@ -14,6 +15,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -27,6 +29,10 @@ MAX_GROUPS = 12
 """Different causes of one digest that are told of one by one; the rest is a number."""
 MAX_EXAMPLES = 3
 _MAX_DETAIL = 200
+_STILL_MS = 6 * 3_600_000
+"""An account that goes on being refused is told of again after so long."""
+
+_local_parts = re.compile(r"[^\s<>()\[\]\"':;,=@]+@").sub
 
 
 class TroubleKind(StrEnum):
@@ -94,6 +100,8 @@ class AlertRow:
     number: int = 0
     told_ms: int = 0
     changed_ms: int = 0
+    accounts: tuple[str, ...] = ()
+    """The refused accounts that the last alert spoke of."""
 
 
 _PLAIN = {
@@ -128,7 +136,7 @@ def trouble_of(receipt: Receipt, facts: Facts, status: Status, partition: int, o
         facts.recipient.rpartition("@")[2],
         receipt.provider,
         receipt.reason.kind if receipt.reason else None,
-        " ".join(f"{reason.code} {reason.enhanced_code} {reason.detail}".split())[:_MAX_DETAIL],
+        _local_parts("…@", " ".join(f"{reason.code} {reason.enhanced_code} {reason.detail}".split()))[:_MAX_DETAIL],
         receipt.occurred_ms,
         partition,
         offset,
@@ -159,14 +167,22 @@ def due_ms(row: AlertRow, interval_ms: int) -> int | None:
         return 0
     if not row.open.groups:
         return None
-    return row.told_ms + interval_ms if row.told_ms else 0
+    if not row.told_ms:
+        return 0
+    news = any(
+        group.kind is not TroubleKind.ACCOUNT or _account(group) not in row.accounts for group in row.open.groups
+    )
+    return row.told_ms + (interval_ms if news else max(interval_ms, _STILL_MS))
 
 
 def frozen(row: AlertRow, now_ms: int) -> AlertRow:
     """The open digest becomes the next alert."""
     number = row.number + 1
     digest = replace(row.open, number=number, decided_ms=now_ms)
-    return replace(row, open=Digest(), frozen=digest, number=number, told_ms=now_ms, changed_ms=now_ms)
+    accounts = tuple(_account(group) for group in digest.groups if group.kind is TroubleKind.ACCOUNT)
+    return replace(
+        row, open=Digest(), frozen=digest, number=number, told_ms=now_ms, changed_ms=now_ms, accounts=accounts
+    )
 
 
 def told(row: AlertRow, number: int) -> AlertRow:
@@ -178,6 +194,10 @@ def total(digest: Digest, kind: TroubleKind | None = None) -> int:
     """How many troubles, of one kind or all."""
     counted = sum(group.count for group in digest.groups if kind is None or group.kind is kind)
     return counted + (digest.others if kind is None else 0)
+
+
+def _account(group: Group) -> str:
+    return f"{group.provider}/{group.reason.value if group.reason else ''}"
 
 
 def _grouped(groups: tuple[Group, ...], trouble: Trouble) -> tuple[tuple[Group, ...], int]:

@@ -81,9 +81,10 @@ def test_an_alert_is_never_a_trouble_of_its_own() -> None:
 
 
 def test_a_trouble_says_neither_the_address_nor_more_than_a_line() -> None:
-    found = trouble_of(receipt(K.FAILED, 1, reason=PASSWORD), facts(), S.FAILED, 3, 7)
+    words = Reason(R.CREDENTIALS, "535", "5.7.8", "no such\r\nuser <ann.b+c@example.com>")
+    found = trouble_of(receipt(K.FAILED, 1, reason=words), facts(), S.FAILED, 3, 7)
     assert found is not None
-    assert (found.domain, found.detail) == ("example.com", "535 5.7.8 no such user")
+    assert (found.domain, found.detail) == ("example.com", "535 5.7.8 no such user <…@example.com>")
     assert (found.partition, found.offset) == (3, 7)
 
 
@@ -131,6 +132,19 @@ def test_the_first_is_due_at_once_and_the_next_after_the_interval() -> None:
     row = gathered(row, trouble(1))
     assert due_ms(row, 60_000) == NOW_MS + 60_000
     assert (row.number, total(row.open)) == (1, 1)
+
+
+def test_an_account_that_is_still_refused_is_news_only_after_hours_unless_something_else_happens() -> None:
+    hour_ms = 3_600_000
+    row = told(frozen(gathered(AlertRow("acme"), trouble(0, kind=TroubleKind.ACCOUNT)), NOW_MS), 1)
+    row = gathered(row, trouble(1, kind=TroubleKind.ACCOUNT))
+    assert due_ms(row, 60_000) == NOW_MS + 6 * hour_ms
+    assert due_ms(gathered(row, trouble(2, kind=TroubleKind.ACCOUNT, provider="ses")), 60_000) == NOW_MS + 60_000
+    assert due_ms(gathered(row, trouble(2)), 60_000) == NOW_MS + 60_000, "messages given up are news"
+    other = gathered(AlertRow("acme", told_ms=1, accounts=row.accounts), trouble(3, reason=R.NETWORK))
+    over = told(frozen(other, NOW_MS), 1)
+    again = gathered(over, trouble(4, kind=TroubleKind.ACCOUNT))
+    assert due_ms(again, 60_000) == NOW_MS + 60_000, "it was well in between"
 
 
 def digest_of(*troubles: Trouble) -> AlertRow:
