@@ -179,7 +179,7 @@ def frozen(row: AlertRow, now_ms: int) -> AlertRow:
     """The open digest becomes the next alert."""
     number = row.number + 1
     digest = replace(row.open, number=number, decided_ms=now_ms)
-    accounts = tuple(_account(group) for group in digest.groups if group.kind is TroubleKind.ACCOUNT)
+    accounts = tuple(_account(group) for group in digest.groups if group.reason in _ACCOUNT)
     return replace(
         row, open=Digest(), frozen=digest, number=number, told_ms=now_ms, changed_ms=now_ms, accounts=accounts
     )
