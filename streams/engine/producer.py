@@ -169,8 +169,10 @@ class EngineProducer(driver.Producer):
     async def _learn(self, topic: str) -> None:
         """Wait for the topic's metadata, then hand over what was collected meanwhile, in order."""
         try:
+            client = cast(Any, self._ensure_producer()).client
+            client._topics.add(topic)  # tracked from now on: asking for a topic that is new would forget all others
             async with asyncio.timeout(self.app.settings.request_timeout_s):
-                await cast(Any, self._ensure_producer()).client._wait_on_metadata(topic)
+                await client._wait_on_metadata(topic)
             self._known.add(topic)
             for batch in self._unknown.pop(topic):
                 self._hand_over(batch)
