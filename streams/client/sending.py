@@ -104,7 +104,7 @@ class Client:
 
     def request(self, idempotency_key: str, **fields: Unpack[Fields]) -> Request:
         """A checked request with this client's defaults; nothing is produced. Raises InvalidRequest."""
-        if self._sender is not None and fields.get("sender") is None and not fields.get("mime"):
+        if self._sender is not None and fields.get("sender") is None:
             fields["sender"] = self._sender
         if self._tenant:
             fields.setdefault("tenant", self._tenant)
