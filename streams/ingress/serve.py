@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import uvloop
 from aiohttp import web
 
+from streams.ingress.connections import Connections
 from streams.ingress.server import Ingress
 from streams.metrics import Metrics, watch_event_loop
 from streams.producer import KafkaProducer
@@ -56,17 +57,17 @@ async def running(
     producer = KafkaProducer(settings.kafka, options)
     ingress = Ingress(settings, providers, producer, exchange=exchange, metrics=metrics)
     producer.start()
-    watch = asyncio.create_task(watch_event_loop(metrics))
-    runner = web.ServerRunner(
-        web.Server(
-            ingress.handle,
-            access_log=None,
-            auto_decompress=False,  # bounded in streams.ingress.body
-            keepalive_timeout=_KEEPALIVE_S,
-            lingering_time=_LINGER_S,
-        ),
-        shutdown_timeout=options.drain_timeout_s,
+    connections = Connections(
+        ingress.handle,
+        headers_timeout_s=options.read_timeout_s,
+        most=options.max_connections,
+        access_log=None,
+        auto_decompress=False,  # bounded in streams.ingress.body
+        keepalive_timeout=_KEEPALIVE_S,
+        lingering_time=_LINGER_S,
     )
+    watches = [asyncio.create_task(work) for work in (watch_event_loop(metrics), connections.watch())]
+    runner = web.ServerRunner(connections, shutdown_timeout=options.drain_timeout_s)
     try:
         await runner.setup()
         await web.SockSite(runner, bound, backlog=_BACKLOG).start()
@@ -81,7 +82,8 @@ async def running(
         await producer.stop(options.drain_timeout_s)
         if ingress.visits is not None:
             await ingress.visits.settled()
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
 
 
 def listen(options: IngressSettings, *, shared: bool = False) -> socket.socket:

@@ -57,7 +57,15 @@ class IngressSettings:
     )
     public_url: str = key("", "Where providers reach us, for `streams doctor`.", example="https://hooks.example.com")
     max_body_bytes: int = key(1_048_576, "Largest webhook, after decompression.", least=1024, most=67_108_864)
-    read_timeout_s: float = key(10.0, "How long a body may take to arrive.", least=0.1, most=120)
+    read_timeout_s: float = key(
+        10.0, "How long headers, and after them a body, may take to arrive.", least=0.1, most=120
+    )
+    max_connections: int = key(
+        4096,
+        "Connections of one process at once; further ones are closed. Its limit of open files must be higher.",
+        least=1,
+        most=1_000_000,
+    )
     produce_timeout_s: float = key(
         8.0, "How long Kafka may take before the answer is 503 (SNS waits 15 s).", least=0.1, most=14
     )
