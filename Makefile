@@ -52,7 +52,7 @@ lint: venv ## check style, format, types and import rules
 	$(BIN)/lint-imports
 
 docs-check: venv ## check that links, commands and file names in the documents exist
-	$(BIN)/python -m pytest -q tests/test_docs.py $(ARGS)
+	$(BIN)/python -m pytest -q tests/test_docs.py tests/providers/test_capabilities.py $(ARGS)
 
 format: venv ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
