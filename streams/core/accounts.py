@@ -32,7 +32,9 @@ LANE_KEYS = frozenset({"rate", "burst", "concurrency", "batch_size", "deadline_s
 
 _NAMES_HOST = re.compile(r"(?:^|_)(?:url|uri|hosts?|endpoint|server|proxy)(?:$|_)")
 _NAMES_FILE = re.compile(r"(?:^|_)(?:files?|dir|directory|certificates?)$")
-_HOST = re.compile(r"(?:https?://)?([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?/?")
+_HOST = re.compile(
+    r"(?:https?://)?((?:[A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?/?"
+)
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _DAY_MS = 86_400_000
+_NO_CAP = 10**12  # growth soon leaves what a number can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,10 @@ class WarmUp:
             return 0
         if passed >= self.days:
             return None
-        return int(self.first * self.growth**passed)
+        try:
+            return min(int(self.first * self.growth**passed), _NO_CAP)
+        except OverflowError:
+            return _NO_CAP
 
     def part(self, now_ms: int, partition: int, partitions: int) -> int | None:
         """The cap of one partition on that day."""

@@ -99,6 +99,10 @@ class HttpExchange:
             return NoResponse(sent=True, detail=f"no answer within {deadline_s:g} s", timeout=True)
         except _FOREIGN as exc:
             return translate(exc)
+        except UnicodeError as exc:  # a host or a header that cannot be written; it is not repeated, it may be a key
+            return NoResponse(sent=False, detail=f"{type(exc).__name__}: the request cannot be written")
+        except ValueError as exc:  # the client refuses it, or what came back: nobody knows
+            return NoResponse(sent=True, detail=f"{type(exc).__name__}: the client refused the exchange")
 
     async def _exchange(self, request: HttpRequest, deadline_s: float) -> HttpResponse | NoResponse:
         client = self._client or self._open()

@@ -114,6 +114,11 @@ def address(value: object) -> str:
     return parsed if "@" in parsed else ""
 
 
+def is_key(text: str) -> bool:
+    """Whether a key or its secret can stand in a header: printable ASCII (empty too). A stray line end could not."""
+    return text.isascii() and text.isprintable()
+
+
 def no_brackets(value: object) -> str:
     """A message id without its one pair of angle brackets."""
     written = text(value, 998).strip()

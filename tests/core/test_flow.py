@@ -105,6 +105,12 @@ def test_the_cap_of_a_warm_up_grows_from_day_to_day_until_there_is_none() -> Non
     assert next_day_ms(NOON) == (START + 1) * DAY_MS and day_of(NOON) == START
 
 
+@pytest.mark.parametrize(("first", "growth"), [(50, 10.0), (10**400, 1.5), (10**400, 10)])
+def test_no_plan_grows_beyond_what_can_be_counted(first: int, growth: float) -> None:
+    plan = WarmUp(START, first=first, growth=growth, days=365)
+    assert plan.cap(NOON + 364 * DAY_MS) == 10**12
+
+
 @given(st.integers(1, 100_000), st.integers(1, 64))
 def test_the_partitions_parts_add_up_to_the_cap(first: int, partitions: int) -> None:
     plan = WarmUp(START, first=first, growth=1, days=9)

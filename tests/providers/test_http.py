@@ -104,6 +104,21 @@ async def test_an_address_that_leads_nowhere_was_certainly_not_sent(url: str) ->
     assert not answer.sent
 
 
+@pytest.mark.parametrize("url", ["http://a..b/", "http://.../", f"http://{'a' * 70}.example/"])
+async def test_a_host_that_is_no_name_was_certainly_not_sent_to(url: str) -> None:
+    answer = await post(url)
+    assert isinstance(answer, NoResponse)
+    assert not answer.sent
+
+
+@pytest.mark.parametrize("value", ["s3cr3t\n", "s3cr3t\r\nX: y", "s3cr3t\0", "s3cr3tÄ", "s3cr3t\ud800"])
+async def test_a_header_that_cannot_be_written_is_a_value_and_not_repeated(value: str) -> None:
+    async with serving(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as url, HttpExchange() as door:
+        answer = await door(HttpRequest("POST", url, (("authorization", value),), b"body"), 5.0)
+        assert isinstance(answer, NoResponse)
+        assert "s3cr3t" not in answer.detail
+
+
 async def test_a_server_without_tls_was_certainly_not_sent_to() -> None:
     async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from streams.agents.configuration import tenants
 from streams.agents.dispatch.account_source import Opened
 from streams.core.accounts import account_of
 from streams.core.tenant import Tenant
+from streams.providers._smtp.opening import NotOpened, open_wire
+from streams.providers._smtp.server import Server, Tls
 from streams.providers.smtp import Smtp
 from streams.serde.configuration import decode_tenant, encode_tenant
 from streams.settings import KafkaSettings, ProviderSettings, Settings
@@ -121,3 +125,37 @@ def test_a_host_that_the_operator_allows_may_be_named() -> None:
     given = {"host": "mail.acme.example", "username": "acme", "password": "env:TENANT_ACME"}
     assert opened("smtp", given, tenant_hosts=("mail.*.example",)).adapter is not None
     assert opened("smtp", {**given, "host": "mail.example.com"}).adapter is not None, "where our own account is"
+
+
+@pytest.mark.parametrize("secret", ["AKIA\n\n", "AKIA\r\nX-Evil: 1", "AKIÄ", "AKIA\0"])
+def test_a_secret_that_cannot_stand_in_a_header_holds_its_account_alone(tmp_path: Path, secret: str) -> None:
+    """A blank line too many in one tenant's file would otherwise end every call that is signed with it."""
+    (tmp_path / "key").write_text(secret)
+    reference = f"file:{tmp_path}/key"
+    for provider, name in (("ses", "access_key"), ("directmail", "access_key")):
+        second = "secret_access_key" if provider == "ses" else "access_key_secret"
+        for key, other in ((f"{name}_id", second), (second, f"{name}_id")):
+            said = why(opened(provider, {key: reference, other: "env:TENANT_ACME"}, folder=f"{tmp_path}/"))
+            assert key in said
+            assert "AK" not in said
+
+
+@pytest.mark.parametrize("server", [{"host": "a..b"}, {"host": f"{'a' * 70}.example"}, {"helo": "ä.example"}])
+async def test_a_name_that_is_none_is_no_connection(server: dict[str, str]) -> None:
+    sessions: list[asyncio.Task[None] | None] = []
+
+    async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sessions.append(asyncio.current_task())
+        writer.write(b"220 here\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(hello, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        with pytest.raises(NotOpened):
+            await open_wire(
+                Server(port=port, tls=Tls.NONE, host=server.get("host", "127.0.0.1"), helo=server.get("helo", ""))
+            )
+        await asyncio.gather(*(session for session in sessions if session is not None))

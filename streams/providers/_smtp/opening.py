@@ -57,7 +57,7 @@ async def open_wire(server: Server) -> Wire:
     except SMTPResponseException as exc:
         client.close()
         raise NotOpened(opening.stage, Reply(exc.code, " ".join(exc.message.split()))) from exc
-    except (SMTPException, OSError) as exc:
+    except (SMTPException, OSError, UnicodeError) as exc:  # UnicodeError: a host or a greeting that is no name
         client.close()
         raise _unreachable(opening.stage, exc, server) from exc
     except BaseException:

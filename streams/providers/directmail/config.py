@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from streams.providers._payload import is_key
+
 HOSTS = {
     "cn-hangzhou": "dm.aliyuncs.com",
     "ap-southeast-1": "dm.ap-southeast-1.aliyuncs.com",
@@ -112,6 +114,9 @@ class Config:
             )
         if bool(self.access_key_id) != bool(self.access_key_secret):
             raise ValueError("access_key_id and access_key_secret belong together")
+        for name in ("access_key_id", "access_key_secret", "security_token"):
+            if not is_key(getattr(self, name)):
+                raise ValueError(f"{name} holds what no key has: a line end, or a letter beyond ASCII")
         self._check_words()
         self._check_queue()
         for topic in self.topics:

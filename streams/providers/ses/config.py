@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streams.core.message import Stream
+from streams.providers._payload import is_key
 
 _STREAMS = tuple(stream.value for stream in Stream)
 _REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
@@ -95,6 +96,9 @@ class Config:
             raise ValueError("tenant_name is at most 64 printable characters")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             raise ValueError("access_key_id and secret_access_key belong together")
+        for name in ("access_key_id", "secret_access_key", "session_token"):
+            if not is_key(getattr(self, name)):
+                raise ValueError(f"{name} holds what no key has: a line end, or a letter beyond ASCII")
         if self.sqs_queue_url and not _QUEUE_URL.fullmatch(self.sqs_queue_url):
             raise ValueError(f"sqs_queue_url must be https://HOST/ACCOUNT/QUEUE, not {self.sqs_queue_url!r}")
         for name in ("endpoint_url", "sns_endpoint_url", "sqs_endpoint_url"):

@@ -113,8 +113,8 @@ class Config:
             raise ValueError(f"host must be a host name or an IP address, not {self.host!r}")
         if bool(self.username) != bool(self.password):
             raise ValueError("username and password belong together")
-        if any(ord(c) < 33 or ord(c) == 127 for c in self.helo):
-            raise ValueError("helo must be one word")
+        if not all("!" <= c <= "~" for c in self.helo):
+            raise ValueError("helo must be one word of ASCII")
         if not _CONFIGURATION_SET.fullmatch(self.configuration_set):
             raise ValueError("configuration_set may hold letters, digits, - and _, at most 64")
         if self.return_path:
