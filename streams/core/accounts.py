@@ -59,6 +59,11 @@ def lane_of(provider: str, account: str) -> str:
     return f"{provider}/{account}" if account else provider
 
 
+def provider_of(lane: str) -> str:
+    """Whose lane it is."""
+    return lane.partition("/")[0]
+
+
 def without_identity(lane: str) -> str:
     """``mailgun/@acme`` of ``mailgun/@acme-1f3a5c7e``: the tenant's account there, whatever its settings were."""
     name, dash, _ = lane.rpartition("-")

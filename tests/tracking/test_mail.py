@@ -77,6 +77,15 @@ async def test_what_a_request_says_goes_over_the_settings() -> None:
         assert (f"{BASE}/t/c/" in body(batch)) is wanted
 
 
+async def test_an_account_of_a_tenant_is_tracked_as_its_provider_is() -> None:
+    content = Content(SENDER, "Hi", html=HTML)
+    batch = await compose(content, provider="mailgun/@acme", opens=True, providers=frozenset({"mailgun"}))
+    token = body(batch).partition(f"{BASE}/t/o/")[2].partition('"')[0]
+    origin = open_origin(ring(), Purpose.OPEN, token)
+    assert origin is not None
+    assert origin.provider == "mailgun"
+
+
 async def test_the_providers_own_is_off_where_ours_is_on_and_untouched_elsewhere() -> None:
     batch = await compose(Content(SENDER, "Hi", html=HTML, track_opens=True))
     assert (batch.track_opens, batch.track_clicks) == (False, None)

@@ -18,6 +18,7 @@ from streams.agents.contents import ContentStore, Gone
 from streams.agents.dispatch.composed import Composed
 from streams.agents.dispatch.flight import Flight
 from streams.content.render import Compiled, Renderer, RenderFailure, render_one, variables_for
+from streams.core.accounts import provider_of
 from streams.core.event import Reason, ReasonKind
 from streams.core.message import Content
 from streams.providers.base import Batch, Entry, Provider, Refuses
@@ -41,10 +42,10 @@ class Composer:
         self._tracker = tracker
         self._choosy = {name: adapter for name, adapter in providers.items() if isinstance(adapter, Refuses)}
 
-    async def compose(self, provider: str, flights: Sequence[Flight]) -> Composed:
+    async def compose(self, lane: str, flights: Sequence[Flight]) -> Composed:
         """One batch for ``flights``, which share a content hash."""
-        composed = await self._composed(provider, flights)
-        choosy = self._choosy.get(provider.partition("/")[0]) if self._choosy else None  # all accounts alike
+        composed = await self._composed(lane, flights)
+        choosy = self._choosy.get(provider_of(lane)) if self._choosy else None  # all accounts alike
         if choosy is None or composed.batch is None or len(composed.flights) > 1:
             return composed
         reason = choosy.refusal(composed.batch)
@@ -52,7 +53,7 @@ class Composer:
             return composed
         return Composed(refused=[*composed.refused, (composed.flights[0], reason)])
 
-    async def _composed(self, provider: str, flights: Sequence[Flight]) -> Composed:
+    async def _composed(self, lane: str, flights: Sequence[Flight]) -> Composed:
         if not flights:
             return Composed()
         content = await self._content(flights[0])
@@ -66,6 +67,7 @@ class Composer:
         own = None
         if self._tracker is not None:
             bodies = (compiled.text, compiled.html) if compiled.plain else None
+            provider = provider_of(lane)
             plan = self._tracker.plan(provider, content, flights[0].message.content_hash, bodies)
             own = None if plan is None else _Own(plan, provider)
         if not compiled.plain:
@@ -73,7 +75,7 @@ class Composer:
         composed = _shared(content, compiled, flights, own)
         if composed.batch is None or len(composed.flights) == 1:
             return composed
-        if self._providers[provider].fits(composed.batch):
+        if self._providers[lane].fits(composed.batch):
             return Composed(refused=composed.refused, one_by_one=composed.flights)
         return composed
 

@@ -31,19 +31,19 @@ class StagedComposer:
     inner: Composes
     staging: Staging
 
-    async def compose(self, provider: str, flights: Sequence[Flight]) -> Composed:
+    async def compose(self, lane: str, flights: Sequence[Flight]) -> Composed:
         """What ``inner`` composes of the flights that may go, redirected where that is wanted."""
         allowed = [flight for flight in flights if self.staging.allows(flight.message.recipient.email)]
         others = [flight for flight in flights if not self.staging.allows(flight.message.recipient.email)]
         if not others:
-            return await self.inner.compose(provider, flights)
+            return await self.inner.compose(lane, flights)
         if not self.staging.redirect:
-            composed = await self.inner.compose(provider, allowed)
+            composed = await self.inner.compose(lane, allowed)
             composed.refused += [(flight, _refusal(flight)) for flight in others]
             return composed
         if len(flights) == 1:
-            return self._redirected(others[0], await self.inner.compose(provider, flights))
-        composed = await self.inner.compose(provider, allowed)
+            return self._redirected(others[0], await self.inner.compose(lane, flights))
+        composed = await self.inner.compose(lane, allowed)
         composed.one_by_one += others
         return composed
 
