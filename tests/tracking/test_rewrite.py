@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -155,7 +157,7 @@ def test_taking_our_links_out_again_gives_the_text_as_it_was(pieces: list[str | 
     pattern = tuple(pieces)
     values = {"h_a": "1", "h_b": "https://b.example/"}
     after = written(pattern, values)
-    for url in sorted({U, U + "1", "https://b.example/"}, key=len, reverse=True):
-        after = after.replace(through(url), url)
+    ours = {through(url): url for url in (U, U + "1", "https://b.example/")}
+    after = re.sub(rf"{re.escape(PREFIX)}[0-9a-zA-Z.]*", lambda found: ours.get(found[0], found[0]), after)
     if PREFIX not in after:
         assert after == fill(pattern, values)
