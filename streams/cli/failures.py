@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from streams.cli.context import Invocation, clock_text, json_option, print_json, print_table, say
+from streams.cli.context import Invocation, clock_text, json_option, print_json, print_table, printable, say
 from streams.cli.failed import DEFAULT, STATUSES, Failed, failures_of, filter_of
 from streams.cli.records import shown
 from streams.core.causes import Cause
@@ -72,10 +72,10 @@ def _list(found: list[Failed]) -> None:
     shown_now = sorted(found[-_MOST_SHOWN:], key=_tenant)  # stable: the oldest of a tenant first
     for tenant, of_tenant in groupby(shown_now, key=_tenant):
         theirs = list(of_tenant)
-        click.echo(f"tenant {tenant}: {_messages(len(theirs))}")
+        click.echo(printable(f"tenant {tenant}: {_messages(len(theirs))}", lines=False))
         print_table(("when", "message", "recipient", "status", "provider", "what happened"), map(_row, theirs), "")
         for line in _advices(theirs):
-            click.echo(line)
+            click.echo(printable(line))
         click.echo("")
     if len(found) > len(shown_now):
         say(f"… and {len(found) - len(shown_now)} older ones; --by counts all, --json prints all")

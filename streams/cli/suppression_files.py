@@ -3,7 +3,7 @@
 Rules:
 
 1. A line becomes an :class:`Entry` or a :class:`BadLine` with its number and a sentence; never both, never neither.
-2. What is exported is imported again as it was.
+2. What is exported is imported again as it was, but for control characters; and no program that opens it obeys it.
 3. Columns of other programs are understood where their meaning is plain (``email``, ``created_at``, ``type``); columns
    that nobody knows are left alone.
 """
@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, Final
 
+from streams.cli.context import as_json, printable
 from streams.core.address import address_fault
 from streams.core.request_fields import is_name
 from streams.core.suppression import SuppressionKind
@@ -175,7 +176,7 @@ def written(entries: Iterable[Entry], form: str) -> Iterator[str]:
     """The lines of a file, with their ends."""
     if form == "jsonl":
         for entry in entries:
-            yield json.dumps({k: v for k, v in row_of(entry).items() if v}, ensure_ascii=False) + "\n"
+            yield as_json({k: v for k, v in row_of(entry).items() if v}) + "\n"
         return
     line = io.StringIO()
     writer = csv.DictWriter(line, COLUMNS, lineterminator="\n")
@@ -184,8 +185,14 @@ def written(entries: Iterable[Entry], form: str) -> Iterator[str]:
     for entry in entries:
         line.seek(0)
         line.truncate()
-        writer.writerow(row_of(entry))
+        writer.writerow({name: _cell(text) for name, text in row_of(entry).items()})
         yield line.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Neither an order to a terminal nor, in a spreadsheet, a formula; the blank is gone again when it is read."""
+    plain = printable(text, lines=False)
+    return f" {plain}" if plain[:1] in ("=", "+", "-", "@") else plain
 
 
 # ------------------------------------------------------------------------------------------------ reading

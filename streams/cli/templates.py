@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
-from streams.cli.context import Invocation, clock_text, json_option, now_ms, print_json, print_table, say
+from streams.cli.context import Invocation, clock_text, json_option, now_ms, print_json, print_table, printable, say
 from streams.cli.failure import Failure, UsageFailure
 from streams.cli.flags import json_object, text_or_file
 from streams.cli.records import audit, read_record, shown
@@ -125,7 +126,8 @@ def render(invocation: Invocation, template_id: str, data: str, part: str | None
         return
     for name, text in parts.items():
         if text:
-            click.echo(text if part else f"--- {name}\n{text}")
+            piped = bool(part) and not sys.stdout.isatty()  # into a file it goes as it is
+            click.echo(text if piped else printable((text if part else f"--- {name}\n{text}").replace("\r\n", "\n")))
 
 
 def _stored(invocation: Invocation) -> dict[bytes, bytes]:

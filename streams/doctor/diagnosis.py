@@ -74,7 +74,7 @@ def run_doctor(settings: Settings, *, as_json: bool = False, env: Mapping[str, s
 
 
 def as_lines(findings: list[Finding]) -> str:
-    """The findings for a person, one or two lines each."""
+    """The findings for a person, one or two lines each, whatever servers and records had to say."""
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{'ok  ' if finding.ok else 'BAD '} {finding.check}: {finding.detail}")
@@ -82,7 +82,7 @@ def as_lines(findings: list[Finding]) -> str:
             lines.append(f"     -> {finding.advice}")
     wrong = sum(not finding.ok for finding in findings)
     lines.append(f"{wrong} of {len(findings)} checks found something to do" if wrong else "all is well")
-    return "\n".join(lines) + "\n"
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines) + "\n"
 
 
 def _adapters(settings: Settings, env: Mapping[str, str] | None) -> tuple[dict[str, Provider], list[Finding]]:

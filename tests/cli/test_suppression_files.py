@@ -147,7 +147,9 @@ _entries = st.builds(
     since_ms=st.integers(1, JAN),
     until_ms=st.sampled_from([0, JAN]),
     source=st.sampled_from(["", "cli:ann", "mailgun"]),
-    note=st.text(st.characters(codec="utf-8"), max_size=40).map(lambda text: " ".join(text.split())),
+    note=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zl", "Zp"]), max_size=40).map(
+        lambda text: " ".join(text.split())
+    ),
 )
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import Any
 
 import pytest
 
 from streams.cli.context import as_json, printable
+from streams.cli.suppression_files import FORMATS, Entry, read_entries, written
 from streams.core.event import EventType, Reason, ReasonKind, Status
+from streams.core.suppression import SuppressionKind
+from streams.doctor.diagnosis import as_lines
+from streams.doctor.finding import bad
 from streams.providers._payload import detail
 from streams.providers.mailgun.events import read_events
 from tests.cli.conftest import Streams, kafka_settings, on_kafka, run_streams
@@ -75,3 +81,29 @@ def test_what_is_shown_keeps_its_words(order: str) -> None:
     assert obeyed(printable(f"before {ORDERS[order]} after")) == set()
     assert printable("Zoë\u00a0 \U0001f600 日本語") == "Zoë\u00a0 \U0001f600 日本語"
     assert json.loads(as_json({"a": ORDERS[order]})) == {"a": ORDERS[order]}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_file_of_suppressions_is_obeyed_by_a_terminal_or_a_spreadsheet(form: str, order: str) -> None:
+    said = " ".join(ORDERS[order].split())
+    entries = [
+        Entry("=cmd|'/C'!A0@example.net", SuppressionKind.BOUNCE, "tenant", "acme", note=said),
+        Entry("+1-2@example.net", SuppressionKind.BOUNCE, "tenant", "acme", note=f"={said}", source="-x"),
+    ]
+    text = "".join(written(entries, form))
+    assert obeyed(text) == set()
+    if form == "csv":
+        cells = [cell for row in csv.reader(text.splitlines()) for cell in row]
+        assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+    again = list(read_entries(io.BytesIO(text.encode()), form, {}))
+    assert [(e.address, e.source) for e in again if isinstance(e, Entry)] == [(e.address, e.source) for e in entries]
+    if said.isprintable() or form == "jsonl":
+        assert again == entries
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_doctor_found_is_shown_without_orders(order: str) -> None:
+    shown = as_lines([bad("check", f"a record says {ORDERS[order]}", f"look at {ORDERS[order]}")])
+    assert obeyed(shown) == set()
+    assert len(shown.splitlines()) == 3
