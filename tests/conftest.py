@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -19,7 +20,13 @@ from streams.broker import EmbeddedBroker, free_port
 from tests.brokers import KafkaServer, start_kafka
 
 # A first run writes tables of characters for a second, and other work may share the machine: slow is no failure.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same code gets the same cases, so that a red run means a change; `make fuzz` looks for new ones.
+settings.register_profile(
+    "patient",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="STREAMS_FUZZ_CASES" not in os.environ,
+)
 settings.load_profile("patient")
 
 
