@@ -96,15 +96,20 @@ class TenantWebhooks(dict[str, Provider]):
 
     async def _refresh(self, tenant: str) -> None:
         """Read the topic again where it is old, or somewhat old and does not know the tenant."""
+        if self._is_fresh(tenant):  # who is known does not wait for what strangers make us read
+            return
         async with self._reading:
-            age_s = self._clock_s() - self._read_s
-            if age_s < _PATIENCE_S or (age_s < _FRESH_S and self._rows.get(tenant.encode()) is not None):
+            if self._is_fresh(tenant):
                 return
             try:
                 self._rows.rows = await asyncio.to_thread(self._read)
             except (KafkaUnavailable, TopicMissing) as exc:
                 log.warning("the tenants cannot be read: %s", exc)
             self._read_s = self._clock_s()
+
+    def _is_fresh(self, tenant: str) -> bool:
+        age_s = self._clock_s() - self._read_s
+        return age_s < _PATIENCE_S or (age_s < _FRESH_S and self._rows.get(tenant.encode()) is not None)
 
     def _read_topic(self) -> dict[bytes, bytes]:
         kafka = self._settings.kafka

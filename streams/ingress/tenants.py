@@ -36,6 +36,8 @@ class TenantRoutes(Generic[R]):
         if not path.startswith(_PREFIX) or not slash or not tenant or "/" in tenant:
             return None
         tenant = unquote(tenant)
+        if not tenant.isprintable():  # no tenant has such a name; half a character could not even be asked for
+            return None
         adapter = await self._tenants.of_tenant(provider, tenant)
         if adapter is None:
             self._made.pop(path, None)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,35 @@ async def test_a_new_key_is_in_use_within_seconds_and_a_tenant_that_has_gone_is_
     del topic.rows[b"acme"]
     clock[0] += 30
     assert await webhooks.of_tenant("mailgun", "acme") is None
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff", b"%FF%00", b"%0a", b"\xc3\xa9", b"%ED%A0%80", b"a" * 3000, b"%2e%2e", b"@acme"]
+)
+async def test_no_name_in_a_path_is_more_than_unknown(embedded_kafka: str, topic_prefix: str, name: bytes) -> None:
+    create_topics(embedded_kafka, f"{topic_prefix}webhooks.mailgun", f"{topic_prefix}tenants")
+    settings = settings_of(embedded_kafka, topic_prefix, Path("/none"))
+    async with running(settings, TenantWebhooks(settings, ENV)) as (host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST /webhooks/mailgun/" + name + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        status = int((await asyncio.wait_for(reader.readline(), 20)).split()[1])
+        writer.close()
+    assert status in (400, 404)
+
+
+async def test_a_tenant_that_is_known_does_not_wait_for_what_a_stranger_makes_us_read(
+    stage: tuple[TenantWebhooks, Topic, list[float]], tmp_path: Path
+) -> None:
+    webhooks, topic, clock = stage
+    (tmp_path / "acme").write_text("one")
+    topic.rows[b"acme"] = encode_tenant(tenant("acme", tmp_path))
+    assert await webhooks.of_tenant("mailgun", "acme") is not None
+    clock[0] += 10.0
+    go_on = threading.Event()
+    webhooks._read = lambda: dict(topic.rows) if go_on.wait(10) else {}
+    stranger = asyncio.create_task(webhooks.of_tenant("mailgun", "stranger"))
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(webhooks.of_tenant("mailgun", "acme"), 5) is not None
+    assert not stranger.done()
+    go_on.set()
+    assert await stranger is None
