@@ -163,7 +163,8 @@ async def test_a_tenants_rate_spreads_its_messages_and_nobody_elses() -> None:
     for _ in range(40):
         await d.wake(0.1)
     assert len(d.sent_to()) == 45
-    assert {row.attempt for message in messages if (row := d.row(message))} == {1}
+    rows = [d.row(message) for message in messages]
+    assert {row.attempt for row in rows if row} == {1}
 
 
 async def test_a_tenants_share_is_that_of_the_partitions() -> None:
