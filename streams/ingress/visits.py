@@ -8,6 +8,7 @@ Rules:
 3. A GET never unsubscribes. A POST does, whatever its body says (RFC 8058), and is never redirected.
 4. The target of a redirect comes out of a token that we sealed, and out of nothing else.
 5. What fetches a message's links over and over is told once per visitor and moment, and at most so often per message.
+   Who unsubscribes again while Kafka is still to take the first time waits for that: webhooks need the room.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class Visits:
         self._retry_after = str(settings.ingress.retry_after_s)
         self._most_under_way = max(1, settings.ingress.max_pending // 4)  # webhooks need the rest
         self._under_way: set[asyncio.Task[None]] = set()
+        self._leaving: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._lately: OrderedDict[str, _Moment] = OrderedDict()
         self._quiet_until = 0.0
 
@@ -145,7 +147,7 @@ class Visits:
         one_click = isinstance(body, bytes) and b"List-Unsubscribe" in body  # what else it says does not matter
         fact = Fact(Purpose.UNSUBSCRIBE, token, self._now_ms(), self._ip(request), _agent(request), one_click=one_click)
         try:
-            await self._store(origin, fact)
+            await asyncio.shield(self._leave(origin, fact))
         except Unavailable as exc:
             self._count.at("unsubscribe", "unavailable").inc()
             self._say(str(exc))
@@ -154,6 +156,15 @@ class Visits:
         return self._page(200, done_page(_language(request), origin.list_id))
 
     # ------------------------------------------------------------------------------------------ telling
+
+    def _leave(self, origin: Origin, fact: Fact) -> asyncio.Task[None]:
+        """Puts the unsubscription on its way, or the same one that is on its way already."""
+        key = (origin.message_id, origin.list_id)
+        task = self._leaving.get(key)
+        if task is None:
+            task = self._leaving[key] = asyncio.get_running_loop().create_task(self._store(origin, fact))
+            task.add_done_callback(lambda _: self._leaving.pop(key, None))
+        return task
 
     def _tell(self, request: BaseRequest, origin: Origin, purpose: Purpose, token: str) -> None:
         """Put the visit on its way to Kafka, unless it was told just now."""

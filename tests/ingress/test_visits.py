@@ -231,6 +231,20 @@ class TestKafkaAway:
             back.set()
             await visitor.until_counted("open", "lost", 6)
 
+    async def test_an_unsubscription_that_is_asked_for_over_and_over_takes_one_place(self) -> None:
+        async with visiting() as visitor:
+            back = visitor.shelf.away = asyncio.Event()
+            posts = [asyncio.create_task(visitor.ask("POST", f"/t/u/{leave_token()}", ONE_CLICK)) for _ in range(20)]
+            for _ in range(20):  # by now the posts wait for Kafka
+                assert (await visitor.ask("GET", f"/t/u/{leave_token()}"))[0] == 200
+            asked = visitor.shelf.asked
+            back.set()
+            assert {status for status, _, _ in await asyncio.gather(*posts)} == {503}
+            assert asked == 1
+            visitor.shelf.away = None
+            assert (await visitor.ask("POST", f"/t/u/{leave_token()}", ONE_CLICK))[0] == 200
+            assert len(visitor.shelf.kept) == 1
+
 
 async def test_what_was_told_right_before_the_end_is_on_kafka(embedded_kafka: str, topic_prefix: str) -> None:
     topic = f"{topic_prefix}webhooks.tracking"

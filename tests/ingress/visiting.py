@@ -56,8 +56,10 @@ class Shelf:
     kept: list[Stored] = field(default_factory=list)
     away: asyncio.Event | None = None
     broken: str = ""
+    asked: int = 0
 
     async def send(self, topic: str, key: bytes, value: bytes, headers: Headers) -> None:
+        self.asked += 1
         if self.away is not None:
             await self.away.wait()
             raise Unavailable("Kafka is away")
