@@ -95,9 +95,9 @@ class DemoSystem:
         found: dict[str, Any] = self._ask("GET", "/sandbox/stats").json()
         return found
 
-    def ledger(self, query: str = "") -> list[str]:
+    def ledger(self) -> list[str]:
         """The sandbox's ledger, one JSON object a line."""
-        return self._ask("GET", f"/sandbox/ledger{query}").text.splitlines()
+        return self._ask("GET", "/sandbox/ledger").text.splitlines()
 
     def rendered(self, call_id: str, recipient: str) -> dict[str, Any]:
         """A copy as the sandbox got it (of its last calls)."""
