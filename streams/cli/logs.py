@@ -1,6 +1,7 @@
 """What worker and ingress tell on standard error: their own words, and of their libraries only what is wrong.
 
-``STREAMS_LOG`` names the level of our own words (``INFO`` by default). With ``DEBUG`` the libraries speak as well.
+``STREAMS_LOG`` names the level of our own words (``INFO`` by default). With ``DEBUG`` the libraries speak as well. What
+is told may repeat what strangers wrote: an entry is one line, and nothing in it (or in a traceback) is an order.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from streams.cli.failure import UsageFailure
 
@@ -22,5 +24,23 @@ def log_to_stderr(environment: Mapping[str, str]) -> None:
     if level not in _LEVELS:
         raise UsageFailure(f"{VARIABLE}={environment[VARIABLE]} is no level; take one of {', '.join(_LEVELS)}")
     foreign = level if level in ("DEBUG", "ERROR", "CRITICAL") else "WARNING"
-    logging.basicConfig(level=foreign, format=_FORMAT, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine(_FORMAT))
+    logging.basicConfig(level=foreign, handlers=[handler])
     logging.getLogger("streams").setLevel(level)
+
+
+class OneLine(logging.Formatter):
+    """Writes line ends and other control characters as escapes; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        return _escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
+        return "\n".join(_escaped(line) for line in super().formatException(ei).split("\n"))
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

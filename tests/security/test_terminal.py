@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
+import sys
 from typing import Any
 
 import pytest
 
 from streams.cli.context import as_json, printable
+from streams.cli.logs import OneLine
 from streams.cli.suppression_files import FORMATS, Entry, read_entries, written
 from streams.core.event import EventType, Reason, ReasonKind, Status
 from streams.core.suppression import SuppressionKind
@@ -107,3 +110,17 @@ def test_what_doctor_found_is_shown_without_orders(order: str) -> None:
     shown = as_lines([bad("check", f"a record says {ORDERS[order]}", f"look at {ORDERS[order]}")])
     assert obeyed(shown) == set()
     assert len(shown.splitlines()) == 3
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_entry_of_the_log_is_one_line_without_orders(order: str) -> None:
+    try:
+        raise ValueError(f"it said {ORDERS[order]}")
+    except ValueError:
+        failure = sys.exc_info()
+    record = logging.LogRecord("streams.x", logging.ERROR, "x.py", 1, "tenant %s", (ORDERS[order],), None)
+    assert obeyed(OneLine("%(levelname)s %(message)s").format(record)) == set()
+    assert "\n" not in OneLine("%(levelname)s %(message)s").format(record)
+    record.exc_info = failure
+    assert obeyed(OneLine("%(message)s").format(record)) == set()
+    assert "Traceback" in OneLine("%(message)s").format(record)
