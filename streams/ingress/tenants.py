@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 from urllib.parse import unquote
 
+from streams.core.request_fields import is_name
 from streams.providers.base import Provider
 
 _PREFIX = "/webhooks/"
@@ -36,7 +37,7 @@ class TenantRoutes(Generic[R]):
         if not path.startswith(_PREFIX) or not slash or not tenant or "/" in tenant:
             return None
         tenant = unquote(tenant)
-        if not tenant.isprintable():  # no tenant has such a name; half a character could not even be asked for
+        if not is_name(tenant):  # no request can be of such a tenant
             return None
         adapter = await self._tenants.of_tenant(provider, tenant)
         if adapter is None:

@@ -8,14 +8,17 @@ import hmac
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 
 from streams.core.tenant import Tenant
 from streams.ingress import running
+from streams.ingress.tenants import TenantRoutes
 from streams.kafka import KafkaClient, NewRecord
 from streams.metrics import Metrics
 from streams.serde.configuration import encode_tenant
@@ -158,6 +161,20 @@ async def test_no_name_in_a_path_is_more_than_unknown(embedded_kafka: str, topic
         status = int((await asyncio.wait_for(reader.readline(), 20)).split()[1])
         writer.close()
     assert status in (400, 404)
+
+
+@pytest.mark.parametrize("name", ["x|mailgun", "x/mailgun", "x,y", "é"])
+async def test_a_tenant_whose_name_no_request_can_have_has_no_path(
+    stage: tuple[TenantWebhooks, Topic, list[float]], tmp_path: Path, name: str
+) -> None:
+    """Whoever stores tenants could else choose one that reads as a list of providers, and speak for all of them."""
+    webhooks, topic, _ = stage
+    (tmp_path / "acme").write_text("one")
+    topic.rows[name.encode()] = encode_tenant(replace(tenant("acme", tmp_path), tenant=name))
+    topic.rows[b"acme"] = encode_tenant(tenant("acme", tmp_path))
+    routes: TenantRoutes[str] = TenantRoutes(webhooks, lambda provider, tenant, adapter: tenant)
+    assert await routes.find("/webhooks/mailgun/acme") == "acme"
+    assert await routes.find(f"/webhooks/mailgun/{quote(name, safe='')}") is None
 
 
 async def test_a_tenant_that_is_known_does_not_wait_for_what_a_stranger_makes_us_read(
