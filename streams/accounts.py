@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
@@ -64,8 +65,9 @@ class Accounts:
             opened.reason = _reason(account, str(exc).removeprefix("configuration: "))
         except (ValueError, OSError) as exc:
             opened.reason = _reason(account, " ".join(str(exc).split()))
-        except Exception as exc:  # whatever a tenant wrote is nobody else's concern
-            log.exception("%s: the account cannot be opened", _who(account))
+        except Exception as exc:  # noqa: BLE001 - whatever a tenant wrote is nobody else's concern
+            where = traceback.extract_tb(exc.__traceback__)[-1]  # not what it says: that may be the secret
+            log.error("%s: the account cannot be opened: %r at %s:%s", _who(account), type(exc), where[0], where[1])
             opened.reason = _reason(account, f"the account cannot be opened ({type(exc).__name__})")
         return opened
 

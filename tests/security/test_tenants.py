@@ -159,3 +159,16 @@ async def test_a_name_that_is_none_is_no_connection(server: dict[str, str]) -> N
                 Server(port=port, tls=Tls.NONE, host=server.get("host", "127.0.0.1"), helo=server.get("helo", ""))
             )
         await asyncio.gather(*(session for session in sessions if session is not None))
+
+
+def test_a_failure_that_nobody_expected_holds_the_account_and_is_told_without_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise LookupError("their-secret")
+
+    monkeypatch.setattr("streams.providers.registry.create", fails)
+    found = opened("mailgun", {"domain": "acme.example", "api_key": "env:TENANT_ACME"})
+    assert "LookupError" in why(found)
+    assert "LookupError" in caplog.text
+    assert "their-secret" not in why(found) + caplog.text
