@@ -52,6 +52,12 @@ class TokenBucket:
             return 0.0
         return (needed - self._tokens) / self.rate
 
+    def owe(self, count: int, now_ms: int) -> None:
+        """``count`` tokens were spent whether there were so many or not."""
+        if self.rate:
+            self._refill(now_ms)
+            self._tokens -= count
+
     def _refill(self, now_ms: int) -> None:
         passed_ms = now_ms - self._at_ms
         if passed_ms > 0:

@@ -154,3 +154,40 @@ def test_rule_19_transactional_mail_takes_what_tokens_there_are_before_bulk() ->
         lane.add(f"t{n}")
     assert [name[0] for name in lane.within(0.5)] == ["t"] * len(lane.gone)
     assert len(lane.gone) >= 4
+
+
+def after_a_large_batch(rate: float = 10) -> Lane:
+    """Bulk has just been granted ten seconds' worth in one call."""
+    lane = Lane(1.0, rate=rate, burst=rate)
+    lane.clock.advance(1)
+    for n in range(int(10 * rate)):
+        message = lane.desk.message(f"b{n}@example.net", stream=Stream.BULK)
+        former = lane.gate.add(Flight(message, 0, RecordRef("outbound.bulk", 0, n), None))
+    lane.gate.line_up(former)
+    lane.gate.pump()
+    assert len(lane.gone) == 10 * rate
+    return lane
+
+
+def test_rule_19_transactional_mail_does_not_wait_for_what_bulk_has_spent_in_advance() -> None:
+    lane = after_a_large_batch()
+    lane.add("t0")
+    lane.gate.pump()
+    assert lane.gone[-1] == "t0"
+
+
+def test_rule_19_what_transactional_mail_spends_then_is_bounded_by_the_rate_and_paid_back_by_bulk() -> None:
+    lane = after_a_large_batch()
+    for n in range(200):
+        lane.add(f"t{n}")
+    lane.add("later", Stream.BULK)
+    gone = lane.within(9)
+    assert len(gone) == pytest.approx(90, abs=4)  # the reserve's burst above the rate, no more
+    assert "later" not in gone
+    assert len(lane.within(10)) == pytest.approx(100, abs=2)
+    idle = after_a_large_batch()
+    for n in range(20):
+        idle.add(f"t{n}")
+    idle.add("later", Stream.BULK)
+    assert "later" not in idle.within(9.5)  # nine seconds of debt, and the two that went before
+    assert "later" in idle.within(2.0)

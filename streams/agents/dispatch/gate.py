@@ -70,6 +70,9 @@ class Gate:
         self.paused_until_ms = 0
         self._clock = clock
         self._bucket = TokenBucket(config.rate, config.burst or config.rate, clock())
+        self._reserve = TokenBucket(config.rate, 1.0, clock())
+        """What transactional mail may spend when bulk has spent the bucket: bulk pays it back."""
+        self._reserved = 1.0 - bulk_share
         self._share = 0.0
         self._lent = 0.0
         self._quota_rate = 0.0
@@ -88,8 +91,10 @@ class Gate:
         if share:  # a rate of 0 would be one without limit; who owns nothing sends nothing
             net = max(share + self._lent, _LEAST_SHARE)
             self._bucket.reshare(rate * net, burst * net, self._clock())
+            self._reserve.reshare(rate * net, burst * net * self._reserved, self._clock())
             if not self._share:  # what was saved up meanwhile, the owner before has spent
                 self._bucket.empty()
+                self._reserve.empty()
         self._share = share
 
     def lend(self, fraction: float) -> None:
@@ -173,16 +178,32 @@ class Gate:
             while line and self.calls < self.config.concurrency:
                 if stream is Stream.BULK and self._bulk_calls >= self._bulk_slots:
                     break
-                size = min(len(line[0].flights), self.config.batch_size)
-                wait_s = self._bucket.take(size, now_ms)
-                if wait_s:
-                    self.starved = True
-                    size = self._bucket.available(now_ms) if stream is Stream.TRANSACTIONAL else 0
-                    if not size:
-                        self._wake(wait_s)
-                        return
-                    self._bucket.take(size, now_ms)
+                wanted = min(len(line[0].flights), self.config.batch_size)
+                size, wait_s = self._spend(stream, wanted, now_ms)
+                self.starved = self.starved or size < wanted
+                if not size:
+                    self._wake(wait_s)
+                    return
                 self._call(line, stream, size)
+
+    def _spend(self, stream: Stream, wanted: int, now_ms: int) -> tuple[int, float]:
+        """Take tokens: for how many messages, or 0 and the seconds to wait.
+
+        Bulk waits until there are enough for all. Transactional mail takes what there is, and if bulk has left
+        nothing, as after a batch above the burst, what is reserved for it: bulk waits so much longer.
+        """
+        bucket, reserve = self._bucket, self._reserve
+        wait_s = bucket.take(wanted, now_ms)
+        if stream is Stream.BULK:
+            return (0, wait_s) if wait_s else (wanted, 0.0)
+        size = wanted
+        if wait_s:
+            size = min(wanted, max(bucket.available(now_ms), reserve.available(now_ms)))
+            if not size:
+                return 0, min(wait_s, reserve.take(1, now_ms))
+            bucket.owe(size, now_ms)
+        reserve.owe(size, now_ms)
+        return size, 0.0
 
     def waiting(self) -> Iterator[Flight]:
         """Everything that has not begun a call."""
