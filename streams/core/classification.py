@@ -252,7 +252,12 @@ _WORDS: tuple[tuple[re.Pattern[str], Classification], ...] = (
     ),
     (_words(r"host (or domain name )?not found|unrouteable (domain|mail domain)|does ?n[o']t accept mail"), _NO_DOMAIN),
     (_words(r"too (large|big)|size limit|exceeds.{0,30}message size|message size exceed"), _TOO_LARGE),
-    (_words(r"mailbox (is )?full|over ?quota|disk quota|quota ?exceeded|exceeded.{0,20}quota|out of storage|storage"), _FULL),
+    (
+        _words(
+            r"mailbox (is )?full|over ?quota|disk quota|quota ?exceeded|exceeded.{0,20}quota|out of storage|storage"
+        ),
+        _FULL,
+    ),
     (_words(r"inactive|(account|mailbox|user|address).{0,20}(disabled|suspended|deactivated|closed)"), _DISABLED),
     (_words(r"(user|recipient|address|mailbox|account) (is )?unknown|unknown (user|recipient|address)"), _NO_MAILBOX),
     (

@@ -53,7 +53,7 @@ class EngineSettings:
     """How often the event loop asks for fetched records while some come."""
     gather_s: float = 0.005
     """What `poll_busy_s` and `linger_s` grow to with the traffic: fewer and larger steps."""
-    gather_from_per_s: float = 5000.0
+    gather_from_per_s: float = 20_000.0
     """Records per second at which they have grown so far."""
     poll_idle_s: float = 0.01
     """How often when none have come for a while."""
