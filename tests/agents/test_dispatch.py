@@ -398,6 +398,27 @@ async def test_losing_a_partition_gives_back_what_waits_and_finishes_what_is_in_
     assert not batch.done
 
 
+async def test_what_was_delivered_before_its_partition_began_to_leave_is_not_begun_any_more() -> None:
+    """A row written ahead then would be the next owner's uncertain send, for nothing."""
+    d = await desk(lanes={"mailgun": LaneConfig(concurrency=1, batch_size=1)})
+    release = asyncio.Event()
+    d.during_call = lambda request: release.wait()
+    message = d.message()
+    (batch,) = await d.give(message)
+    losing = asyncio.create_task(d.dispatch.partition_lost(batch.partition))
+    await d.settled()
+    late = d.message(key="late")
+    assert d.dispatch.partition_of(late.message_id) == batch.partition
+    (run,) = await d.give(late)
+    assert run.abandoned and d.row(late) is None
+    release.set()
+    await losing
+    (after,) = await d.give(d.message(key="later still"))
+    assert after.abandoned
+    await d.settled()
+    assert len(d.requests) == 1
+
+
 async def test_throttling_pauses_the_gate_and_costs_no_try() -> None:
     d = await desk()
     d.providers["mailgun"].answer = lambda batch: Deferred(

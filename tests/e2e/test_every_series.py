@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.core.event import EventType
 from streams.metrics.catalogue import CATALOGUE, PREFIX, STAGE_DURATION, Kind
+from tests.brokers import KafkaServer
 from tests.e2e.fleet import SECRETS, Fleet, campaign, single
 
 pytestmark = pytest.mark.timeout(150)
@@ -89,10 +90,10 @@ NOT_HERE: Mapping[str, tuple[str, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def fleet(embedded_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(apache_kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("series")
     options = ["--queue", "envelope"]
-    with Fleet(folder, embedded_kafka, prefix="series.", profile="embedded", sandbox=options, ses=SECTIONS) as running:
+    with Fleet(folder, apache_kafka.bootstrap, prefix="series.", sandbox=options, ses=SECTIONS) as running:
         running.start_worker("w1")
         running.start_poller()
         yield running

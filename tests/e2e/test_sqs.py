@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.brokers import KafkaServer
 from tests.e2e.fleet import Fleet, single
 
 pytestmark = [pytest.mark.timeout(150)]
@@ -68,10 +69,10 @@ def nothing_more(fleet: Fleet, seconds: float) -> None:
 
 
 def test_what_http_and_the_queue_both_tell_in_both_formats_is_seen_once(
-    embedded_kafka: str, topic_prefix: str, tmp_path: Path
+    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path
 ) -> None:
     options = ["--queue", "envelope", "--notifications", "--repeat", "0.2"]
-    with Fleet(tmp_path, embedded_kafka, prefix=topic_prefix, profile="embedded", sandbox=options, ses=QUEUE) as fleet:
+    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=options, ses=QUEUE) as fleet:
         fleet.start_worker("w1")
         poller = fleet.start_poller()
         identities = send(fleet)
@@ -92,10 +93,10 @@ def test_what_http_and_the_queue_both_tell_in_both_formats_is_seen_once(
 
 
 def test_the_queue_alone_tells_everything_and_a_poller_that_is_killed_in_between_loses_nothing(
-    embedded_kafka: str, topic_prefix: str, tmp_path: Path
+    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path
 ) -> None:
     dead_end = ["--webhooks", "http://127.0.0.1:9/nobody", "--queue", "raw"]
-    with Fleet(tmp_path, embedded_kafka, prefix=topic_prefix, profile="embedded", sandbox=dead_end, ses=QUEUE) as fleet:
+    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=dead_end, ses=QUEUE) as fleet:
         fleet.start_worker("w1")
         poller = fleet.start_poller()
         identities = send(fleet)

@@ -127,6 +127,9 @@ class Dispatch:
         """Admit a run of messages and commands; answers when they have been taken in, not when they are sent."""
         stream = Stream.BULK if batch.topic.endswith(".bulk") else Stream.TRANSACTIONAL
         await self._room(stream)
+        if not self.partitions.takes(batch.partition):
+            batch.abandon()  # it was delivered before its partition began to leave: the next owner will have it
+            return
         began_s = perf_counter()
         batch.retain(len(batch.records))
         for record in batch.records:

@@ -26,11 +26,16 @@ class Partitions:
     def __init__(self, desk: Dispatch) -> None:
         self._desk = desk
         self._open: set[int] = set()
+        self._leaving: set[int] = set()
         limit = desk.config.recipient_limit
         self._recent_ms = max(_DAY_MS, limit.window_ms if limit else 0)
 
     def __contains__(self, partition: int) -> bool:
         return partition in self._open
+
+    def takes(self, partition: int) -> bool:
+        """Whether new messages of it may begin here: it is ours, and not being given away."""
+        return partition in self._open and partition not in self._leaving
 
     @property
     def share(self) -> float:
@@ -42,6 +47,7 @@ class Partitions:
         desk = self._desk
         now_ms = desk.clock()
         self._open.add(partition)
+        self._leaving.discard(partition)
         self._reshare()
         unfinished = []
         for message_id, row in list(desk.book.rows(partition)):
@@ -63,6 +69,7 @@ class Partitions:
     def leaving(self, partition: int) -> None:
         """It is being given away: what has not begun goes back, and nobody is woken any more."""
         desk = self._desk
+        self._leaving.add(partition)
         desk.boarding.give_back(partition)
         desk.resting.drop(partition)
         desk.lanes.drop(partition)
@@ -71,6 +78,7 @@ class Partitions:
     def left(self, partition: int) -> None:
         """It is gone."""
         self._open.discard(partition)
+        self._leaving.discard(partition)
         self._desk.book.lost(partition)
         self._reshare()
 
