@@ -40,6 +40,7 @@ from streams.providers.base import (
     Verified,
     WebhookAnswers,
     fill,
+    unanswered,
 )
 
 # ---------------------------------------------------------------------------------------------- configuration
@@ -97,7 +98,7 @@ class Toy:
 
     def read_response(self, batch: Batch, answer: HttpResponse | NoResponse, now_ms: int) -> BatchOutcome:
         if isinstance(answer, NoResponse):
-            return (_unanswered(answer),) * len(batch.entries)
+            return (unanswered(answer),) * len(batch.entries)
         if answer.status == 200:
             results = _object(answer.body).get("results")
             if isinstance(results, list) and len(results) == len(batch.entries):
@@ -194,13 +195,6 @@ def _refused(answer: HttpResponse) -> Outcome:
     if answer.status == 503:  # "nothing was taken", says Toy
         return Deferred(reason, Scope.PROVIDER)
     return Uncertain(reason)  # a refusal that is not proven is none
-
-
-def _unanswered(answer: NoResponse) -> Outcome:
-    reason = Reason(ReasonKind.TIMEOUT if answer.timeout else ReasonKind.NETWORK, detail=_text(answer.detail))
-    if answer.sent:
-        return Uncertain(reason, AttemptResult.TIMEOUT)
-    return Deferred(reason, Scope.PROVIDER, AttemptResult.CONNECT_ERROR)
 
 
 def _sighting(

@@ -50,6 +50,7 @@ from streams.providers.base.outbound import (
     Pattern,
     Slot,
     fill,
+    unanswered,
 )
 from streams.providers.base.provider import (
     CERTIFICATE_DEADLINE_S,
@@ -116,5 +117,6 @@ __all__ = [
     "judge",
     "may_forget_our_id",
     "resender_of",
+    "unanswered",
     "webhook_answers_of",
 ]

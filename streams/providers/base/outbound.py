@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from streams.core.event import Reason, ReasonKind
 from streams.core.message import Attachment, Mailbox
+from streams.core.outcome import AttemptResult, Deferred, Outcome, Scope, Uncertain
 from streams.core.value import value
+from streams.providers._payload import detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,17 @@ class NoResponse:
     sent: bool
     detail: str
     timeout: bool = False
+
+
+def unanswered(answer: NoResponse) -> Outcome:
+    """What a missing answer means for every message of the call: what has not left us may go again, of what may have
+    left nobody knows. Written once, since a provider that judged it otherwise would send twice.
+    """
+    if not answer.sent:
+        reason = Reason(ReasonKind.NETWORK, "connect", "", detail(answer.detail))
+        return Deferred(reason, Scope.PROVIDER, AttemptResult.CONNECT_ERROR)
+    kind = ReasonKind.TIMEOUT if answer.timeout else ReasonKind.NETWORK
+    return Uncertain(Reason(kind, "no answer", "", detail(answer.detail)), AttemptResult.TIMEOUT)
 
 
 class Exchange(Protocol):

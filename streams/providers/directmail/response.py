@@ -27,7 +27,7 @@ from streams.core.outcome import (
     Uncertain,
 )
 from streams.providers._payload import detail, json_object, text
-from streams.providers.base import Batch, HttpResponse, NoResponse
+from streams.providers.base import Batch, HttpResponse, NoResponse, unanswered
 
 
 class Fate(StrEnum):
@@ -88,20 +88,12 @@ def read_response(batch: Batch, answer: HttpResponse | NoResponse) -> BatchOutco
     """One outcome per entry (a call has one)."""
     match answer:
         case NoResponse():
-            outcome = _no_response(answer)
+            outcome = unanswered(answer)
         case HttpResponse():
             outcome = _taken(answer) if answer.status == 200 else _failed(batch, answer)
         case _:
             assert_never(answer)
     return (outcome,) * len(batch.entries)
-
-
-def _no_response(answer: NoResponse) -> Outcome:
-    if not answer.sent:
-        reason = Reason(_K.NETWORK, "connect", "", detail(answer.detail))
-        return Deferred(reason, Scope.PROVIDER, AttemptResult.CONNECT_ERROR)
-    kind = _K.TIMEOUT if answer.timeout else _K.NETWORK
-    return Uncertain(Reason(kind, "no answer", "", detail(answer.detail)), AttemptResult.TIMEOUT)
 
 
 def _taken(answer: HttpResponse) -> Outcome:

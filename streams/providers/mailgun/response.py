@@ -29,7 +29,7 @@ from streams.core.outcome import (
     Uncertain,
 )
 from streams.providers._payload import detail, json_object, no_brackets, text
-from streams.providers.base import Batch, HttpResponse, NoResponse
+from streams.providers.base import Batch, HttpResponse, NoResponse, unanswered
 
 MAX_WAIT_S = 86_400.0
 
@@ -68,19 +68,11 @@ def read_response(batch: Batch, answer: HttpResponse | NoResponse, now_ms: int) 
     """One outcome per entry, or the order to split."""
     match answer:
         case NoResponse():
-            return _for_all(batch, _no_response(answer))
+            return _for_all(batch, unanswered(answer))
         case HttpResponse():
             return _answered(batch, answer, now_ms)
         case _:
             assert_never(answer)
-
-
-def _no_response(answer: NoResponse) -> Outcome:
-    if not answer.sent:
-        reason = Reason(ReasonKind.NETWORK, "connect", "", detail(answer.detail))
-        return Deferred(reason, Scope.PROVIDER, AttemptResult.CONNECT_ERROR)
-    kind = ReasonKind.TIMEOUT if answer.timeout else ReasonKind.NETWORK
-    return Uncertain(Reason(kind, "no answer", "", detail(answer.detail)), AttemptResult.TIMEOUT)
 
 
 def _answered(batch: Batch, answer: HttpResponse, now_ms: int) -> BatchOutcome:

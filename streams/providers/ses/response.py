@@ -26,7 +26,7 @@ from streams.core.outcome import (
     Uncertain,
 )
 from streams.providers._payload import detail, json_object, mapping, sequence, text
-from streams.providers.base import Batch, Entry, HttpResponse, NoResponse, Quota
+from streams.providers.base import Batch, Entry, HttpResponse, NoResponse, Quota, unanswered
 
 QUOTA_WAIT_S = 900.0
 """How soon to ask again after the daily quota: it is a rolling window, so room comes back bit by bit."""
@@ -111,7 +111,7 @@ def read_response(batch: Batch, answer: HttpResponse | NoResponse) -> BatchOutco
     """One outcome per entry, or the order to split."""
     match answer:
         case NoResponse():
-            return (_no_response(answer),) * len(batch.entries)
+            return (unanswered(answer),) * len(batch.entries)
         case HttpResponse():
             return _accepted(batch, answer) if answer.status == 200 else _failed(batch, answer)
         case _:
@@ -136,14 +136,6 @@ def read_quota(answer: HttpResponse | NoResponse) -> Quota | None:
         return None
     enabled = body.get("SendingEnabled") is not False
     return Quota(float(rate), float(most), float(sent), enabled, text(body.get("EnforcementStatus")))
-
-
-def _no_response(answer: NoResponse) -> Outcome:
-    if not answer.sent:
-        reason = Reason(_K.NETWORK, "connect", "", detail(answer.detail))
-        return Deferred(reason, Scope.PROVIDER, AttemptResult.CONNECT_ERROR)
-    kind = _K.TIMEOUT if answer.timeout else _K.NETWORK
-    return Uncertain(Reason(kind, "no answer", "", detail(answer.detail)), AttemptResult.TIMEOUT)
 
 
 def _accepted(batch: Batch, answer: HttpResponse) -> BatchOutcome:

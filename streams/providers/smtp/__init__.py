@@ -99,10 +99,10 @@ class Smtp:
         return ""
 
     def build_request(self, batch: Batch, now_ms: int) -> HttpRequest:
-        raise NotImplementedError("SMTP is spoken by send()")
+        raise AssertionError("SMTP is spoken by send()")
 
     def read_response(self, batch: Batch, answer: HttpResponse | NoResponse, now_ms: int) -> BatchOutcome:
-        raise NotImplementedError("SMTP is spoken by send()")
+        raise AssertionError("SMTP is spoken by send()")
 
     async def find(self, question: Question, exchange: Exchange, now_ms: int) -> Finding:
         return CannotTell("SMTP has no search; a bounce or an event settles it")
