@@ -43,18 +43,20 @@ async def produce(bootstrap: str, topic: str, records: Sequence[tuple[int, bytes
         await producer.stop()
 
 
-async def read(bootstrap: str, topic: str, partitions: int = PARTITIONS, settle_s: float = 0.3) -> list[Any]:
-    """Every record of the topic, per partition in order, until nothing comes for `settle_s`."""
+async def read(bootstrap: str, topic: str, partitions: int = PARTITIONS) -> list[Any]:
+    """Every record that the topic has at the time of the call, per partition in order."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, fetch_max_wait_ms=50)
     await consumer.start()
     try:
         tps = [TopicPartition(topic, number) for number in range(partitions)]
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
+        ends = await consumer.end_offsets(tps)
         found: list[Any] = []
-        while runs := await consumer.getmany(timeout_ms=int(settle_s * 1000)):
-            for records in runs.values():
-                found.extend(records)
+        async with asyncio.timeout(60):
+            while [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
+                for records in (await consumer.getmany(timeout_ms=50)).values():
+                    found.extend(records)
         return found
     finally:
         await consumer.stop()

@@ -31,7 +31,7 @@ def _records(begin: int, end: int) -> list[tuple[int, bytes, bytes | None]]:
 
 
 async def _emitted(kafka: str, prefix: str) -> bool:
-    return bool(await read(kafka, prefix + SINK, settle_s=0.05))
+    return bool(await read(kafka, prefix + SINK))
 
 
 async def _all_committed(kafka: str, prefix: str, count: int) -> bool:
@@ -196,7 +196,7 @@ async def _wait_for_work(kafka: str, prefix: str, worker: BoundProcess) -> None:
 
 async def _state(kafka: str, prefix: str) -> dict[tuple[int, bytes], int]:
     changelog = settings_for(kafka, f"{prefix}app", embedded=True).changelog_topic(TABLE)
-    return {(r.partition, r.key): int(r.value) for r in await read(kafka, changelog, settle_s=0.2)}
+    return {(r.partition, r.key): int(r.value) for r in await read(kafka, changelog)}
 
 
 async def _check_invariants(kafka: str, prefix: str) -> None:
@@ -204,7 +204,7 @@ async def _check_invariants(kafka: str, prefix: str) -> None:
     offsets = await committed(kafka, f"{prefix}app", prefix + SOURCE)
     state = await _state(kafka, prefix)
     emitted: dict[tuple[int, bytes], int] = {}
-    for record in await read(kafka, prefix + SINK, settle_s=0.2):
+    for record in await read(kafka, prefix + SINK):
         key, number = (record.partition, record.key), int(record.value.split()[0])
         emitted[key] = max(number, emitted.get(key, 0))
     for key, number in state.items():

@@ -69,7 +69,7 @@ async def test_rule_22_events_then_changelog_then_offset_on_the_real_engine(
     await produce(kafka, source, [(HOME, MESSAGE_ID.encode(), pack(one)) for one in records])
 
     async def rows() -> int:
-        return len(await read(kafka, messages.changelog, settle_s=0.1))
+        return len(await read(kafka, messages.changelog))
 
     async def offsets() -> dict[int, int]:
         return await committed(kafka, app.settings.app_id, source)
@@ -77,7 +77,7 @@ async def test_rule_22_events_then_changelog_then_offset_on_the_real_engine(
     async with running(app):
         await until(lambda: messages.owned() != () and messages.count(HOME) == 1, "the row is visible")
         await asyncio.sleep(3 * app.settings.commit_interval_s)  # what could go wrong has the time to
-        assert len(await read(kafka, events, settle_s=0.1)) == 3
+        assert len(await read(kafka, events)) == 3
         assert (await rows(), await offsets()) == (0, {})
         await app.let_go(events)
 
