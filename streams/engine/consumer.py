@@ -9,6 +9,8 @@ Rules:
    (plus a chunk) per partition is done again.
 4. A commit takes a snapshot of the commit points, flushes what was emitted before, then commits the snapshot.
 5. After a failure nothing commits.
+6. What this worker wrote to a partition that it reads is delivered as soon as it is acknowledged, if it comes next
+   there and there is room; else it is fetched like everything.
 """
 # ruff: noqa: SLF001
 
@@ -32,7 +34,8 @@ from streams.engine.consumer_thread import EngineConsumerThread
 from streams.engine.errors import ProduceError
 from streams.engine.offsets import Tracker
 from streams.engine.pace import Pace
-from streams.engine.source_reader import SourceReader
+from streams.engine.producer import Kept
+from streams.engine.source_reader import Record, SourceReader
 from streams.engine.units import UnitLane
 
 if TYPE_CHECKING:
@@ -61,7 +64,6 @@ class EngineConsumer(driver.Consumer):
         self._wake = asyncio.Event()  # something may be deliverable now
         self._progress = asyncio.Event()  # a batch was done
         self._reader: SourceReader | None = None
-        self._is_drained = False
         self._busy_until_s = 0.0
         self._commit_lock = asyncio.Lock()
         self._committing: asyncio.Future[None] | None = None
@@ -171,21 +173,39 @@ class EngineConsumer(driver.Consumer):
             await self._wait_for(self._wake, _CLOSED_POLL_S)
             return
         settings, epoch = self.app.settings, self._epoch
-        if self._is_drained:
+        if reader.drained:
             is_busy = time.monotonic() < self._busy_until_s
             await asyncio.sleep(self._pace.wait_s if is_busy else settings.poll_idle_s)
             if self._epoch != epoch:
                 return
         if self._fetched or reader.held:
             reader.hold(self._full(reader.held))
-        limit = _POLL_RUNS * settings.chunk
-        runs = reader.poll(limit)
-        count = sum(map(len, runs.values()))
-        self._is_drained = count < limit
-        if count:
-            self._busy_until_s = time.monotonic() + _BUSY_FOR_S
-            self._pace.came(count)
+        runs = reader.poll(_POLL_RUNS * settings.chunk)
+        if runs:
+            self._came(sum(map(len, runs.values())))
             self._fetched.extend((self.assigned[tp], records, 0) for tp, records in runs.items())
+
+    def on_written(self, tp: TP, base_offset: int, kept: Sequence[Kept]) -> None:
+        """The producer's side: these records have been acknowledged."""
+        assignment, reader = self.assigned.get(tp), self._reader
+        if assignment is None or reader is None or not self._open or reader.position(tp) != base_offset:
+            return
+        settings, end = self.app.settings, len(kept)
+        has_room = assignment.tracker.pending_records + end <= settings.max_pending_records
+        if not has_room or not self.app.producer.has_room or any(one is assignment for one, _, _ in self._fetched):
+            return
+        records = [
+            Record(base_offset + at, key, value, timestamp, headers)
+            for at, (key, value, timestamp, headers) in enumerate(kept)
+        ]
+        reader.pass_over(tp, base_offset + end)
+        self._came(end)
+        for begin in range(0, end, settings.chunk):
+            self._deliver(assignment, records[begin : begin + settings.chunk])
+
+    def _came(self, records: int) -> None:
+        self._busy_until_s = time.monotonic() + _BUSY_FOR_S
+        self._pace.came(records)
 
     async def _deliver_fetched(self) -> bool:
         """Deliver one chunk of each partition that has room; the rest of a run waits. True when more can follow at

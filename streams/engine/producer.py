@@ -7,6 +7,8 @@ Rules:
 2. `flush` returns when everything emitted before it is acknowledged, or raises.
 3. The first failure is final: the process ends, nothing is emitted or committed after it.
 4. A record that is too large is refused before anything happened.
+5. What goes to a source of this worker is kept until it is acknowledged, then offered to the consumer: what we wrote
+   need not be fetched.
 """
 # The engine drives the accumulator of aiokafka directly.
 # ruff: noqa: SLF001
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from streams.engine.errors import ProduceError, RecordTooLarge
 from streams.engine.pace import Pace
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from streams.engine.app import EngineApp
 
 Headers = list[tuple[str, bytes]]
+Kept = tuple[bytes | None, bytes | None, int, Headers]
+"""Key, value, timestamp in epoch milliseconds, headers."""
 NO_HEADERS: Headers = []
 
 _HEADER_OVERHEAD_BYTES = 10
@@ -40,9 +45,9 @@ _ABANDON_S = 1.0
 class _OpenBatch:
     """A record batch that still grows. `message_batch` is None while the topic's metadata are fetched."""
 
-    __slots__ = ("append", "builder", "count", "created_s", "message_batch", "ticket", "tp")
+    __slots__ = ("append", "builder", "count", "created_s", "kept", "message_batch", "ticket", "tp")
 
-    def __init__(self, tp: TopicPartition, builder: Any) -> None:
+    def __init__(self, tp: TopicPartition, builder: Any, keep: bool) -> None:
         self.tp = tp
         self.builder = builder
         self.append = builder._builder.append
@@ -50,6 +55,7 @@ class _OpenBatch:
         self.message_batch: Any = None
         self.ticket = Ticket()
         self.created_s = time.monotonic()
+        self.kept: list[Kept] | None = [] if keep else None
 
 
 class EngineProducer(driver.Producer):
@@ -117,11 +123,14 @@ class EngineProducer(driver.Producer):
         if batch is None or (batch.message_batch is not None and batch.message_batch._retry_count):
             batch = self._begin(topic, partition)  # none yet, or the driver has taken it
         count = batch.count
-        if batch.append(count, None, key, value, headers) is None:
+        appended = batch.append(count, None, key, value, headers)
+        if appended is None:
             batch.builder.close()  # full: the driver need not wait for the linger
             batch = self._begin(topic, partition)
             count = 0
-            batch.append(0, None, key, value, headers)
+            appended = batch.append(0, None, key, value, headers)
+        if batch.kept is not None:
+            batch.kept.append((key, value, appended.timestamp, headers))
         batch.count = batch.builder._relative_offset = count + 1
         self._unacked_records += 1
         return batch.ticket
@@ -142,7 +151,7 @@ class EngineProducer(driver.Producer):
         if self.error is not None:
             raise self.error
         producer = cast(Any, self._ensure_producer())
-        batch = _OpenBatch(TopicPartition(topic, partition), producer.create_batch())
+        batch = _OpenBatch(TopicPartition(topic, partition), producer.create_batch(), topic in self.app.sources)
         if topic in self._known:
             self._hand_over(batch)
         elif topic in self._unknown:
@@ -183,7 +192,7 @@ class EngineProducer(driver.Producer):
         self._unacked.pop(batch.ticket, None)
         self._unacked_records -= batch.count
         self._pace.came(batch.count)
-        if self._unacked_records <= self._max_unacked:
+        if self.has_room:
             self._ebb.set()
         key = (batch.tp.topic, batch.tp.partition)
         if self._open.get(key) is batch:
@@ -196,6 +205,8 @@ class EngineProducer(driver.Producer):
             return
         base_offset = future.result().offset
         batch.ticket.resolve(base_offset if base_offset >= 0 else None, batch.count)
+        if batch.kept and base_offset >= 0:
+            self.app.consumer.on_written(TP(*key), base_offset, batch.kept)
 
     def _fail(self, topic: str, cause: BaseException) -> None:
         if self.error is None:
@@ -217,9 +228,14 @@ class EngineProducer(driver.Producer):
         if oldest is not None and self.oldest_unacked_s > self.app.settings.delivery_timeout_s:
             self._fail(oldest.tp.topic, TimeoutError(f"no acknowledgement for {self.oldest_unacked_s:.0f} s"))
 
+    @property
+    def has_room(self) -> bool:
+        """Whether fewer than `max_unacked_records` are unacknowledged."""
+        return self._unacked_records <= self._max_unacked
+
     async def room(self) -> None:
         """Back-pressure: wait until fewer than `max_unacked_records` are unacknowledged."""
-        while self._unacked_records > self._max_unacked and self.error is None:
+        while not self.has_room and self.error is None:
             self._ebb.clear()
             await self._ebb.wait()
 

@@ -60,7 +60,7 @@ class EngineSettings:
     max_partition_fetch_bytes: int = _MEGABYTE
     fetch_max_bytes: int = 16 * _MEGABYTE
 
-    linger_s: float = 0.001
+    linger_s: float = 0.0
     """Least age of a record batch before it is sent; while an older one is in flight it grows anyway."""
     batch_bytes: int = 256 * 1024
     """Largest record batch, unless a single record is larger."""

@@ -6,6 +6,8 @@ the broker has it, and the event loop takes whole runs without waiting. Rules:
 1. Nobody joins a group here: the partitions and the offsets to begin at are told by whoever owns the membership.
 2. `poll` never waits. It is called on the event loop, as everything here: no result can cross an `assign`.
 3. Aborted transactions are never seen (read_committed); what holes they leave in the log counts as read.
+4. What this worker wrote itself need not be fetched to be delivered: `pass_over` says so, and the reader drops it when
+   it comes. Only until it has been passed, since what is written after a truncation may have the same offsets.
 """
 
 from __future__ import annotations
@@ -59,6 +61,9 @@ class SourceReader:
         self._consumer = Consumer(_options(settings), logger=_logger)
         self._positions: dict[TP, int] = {}
         self._ended: set[TP] = set()
+        self._passed_over: dict[TP, int] = {}  # offsets below are known; gone once the reader is there
+        self.drained = True
+        """Whether the last poll took all that was at hand."""
         self.held: frozenset[TP] = frozenset()
         """Partitions that are assigned, but not read for now."""
 
@@ -84,11 +89,15 @@ class SourceReader:
     def poll(self, limit: int) -> dict[TP, list[Record]]:
         """What is at hand, at most `limit` records: a run for each partition, in order. Raises ReadingFailed."""
         runs: dict[TP, list[Record]] = {}
-        for message in self._consumer.consume(limit, _AT_ONCE):
+        messages = self._consumer.consume(limit, _AT_ONCE)
+        self.drained = len(messages) < limit
+        for message in messages:
             tp = TP(message.topic() or "", message.partition() or 0)
             error = message.error()
             if error is not None:
                 self._troubled(tp, message.offset(), error)
+                continue
+            if tp in self._passed_over and self._is_known(tp, message.offset() or 0):
                 continue
             self._ended.discard(tp)
             run = runs.get(tp)
@@ -119,6 +128,15 @@ class SourceReader:
             self._consumer.resume([TopicPartition(*tp) for tp in resumed])
         self.held = held
 
+    def position(self, tp: TP) -> int | None:
+        """The offset that comes next; None before anything is known of the partition."""
+        return self._positions.get(tp)
+
+    def pass_over(self, tp: TP, end: int) -> None:
+        """What lies before `end` is known from elsewhere: it is not given any more."""
+        self._passed_over[tp] = self._positions[tp] = end
+        self._ended.discard(tp)
+
     def unread(self, tp: TP) -> int | None:
         """Records of a partition that have not been polled yet, as far as is known; None before anything is."""
         if tp in self._ended:
@@ -135,16 +153,25 @@ class SourceReader:
     def _troubled(self, tp: TP, offset: int | None, error: KafkaError) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            self._positions[tp] = offset or 0
-            self._ended.add(tp)
+            if not self._is_known(tp, offset or 0):
+                self._positions[tp] = offset or 0
+                self._ended.add(tp)
         elif code in _UNREADABLE or error.fatal():
             raise ReadingFailed(f"{tp.topic}[{tp.partition}] cannot be read: {error.str()}")
         else:
             _logger.warning("Reading %s[%d]: %s; it goes on", tp.topic, tp.partition, error.str())
 
+    def _is_known(self, tp: TP, offset: int) -> bool:
+        """Whether this was passed over; if the reader has come to the end of that, it is forgotten."""
+        if offset < self._passed_over.get(tp, 0):
+            return True
+        self._passed_over.pop(tp, None)
+        return False
+
     def _forget(self) -> None:
         self.hold(())  # a pause would outlive the assignment
         self._positions.clear()
+        self._passed_over.clear()
         self._ended.clear()
 
 

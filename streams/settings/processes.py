@@ -27,7 +27,7 @@ class WorkerSettings:
     chunk: int = key(512, "Records an agent gets at once, at most.", least=1, most=100_000)
     max_in_flight: int = key(8, "Batches of one partition under way at once, at most.", least=1, most=1024)
     linger_ms: float = key(
-        1.0, "How long a record waits for company before it is sent to the broker.", least=0, most=1000
+        0.0, "How long a record waits for company before it is sent to the broker.", least=0, most=1000
     )
     commit_interval_s: float = key(1.0, "How often offsets are committed.", least=0.05, most=60)
     session_timeout_s: float = key(
