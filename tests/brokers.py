@@ -39,8 +39,8 @@ _START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 20.0
 _JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC", "-Xshare:auto")
 """Ready soon, rather than fast in an hour; short pauses."""
-_YOUNG_MB = 64
-"""For what lives only as long as a request, which is nearly everything: little of it means many pauses, but short."""
+_YOUNG = 0.25
+"""Share of the heap for what lives only as long as a request: a larger one means fewer pauses, but longer ones."""
 
 
 class KafkaNotAvailable(RuntimeError):
@@ -167,7 +167,7 @@ class ApacheKafka:
     def _launch(self) -> None:
         root = self._root()
         log = root / "server.log"
-        heap = (f"-Xmx{self._heap_mb}m", f"-Xms{self._heap_mb}m", f"-Xmn{_YOUNG_MB}m")
+        heap = (f"-Xmx{self._heap_mb}m", f"-Xms{self._heap_mb}m", f"-Xmn{int(_YOUNG * self._heap_mb)}m")
         argv = _java(kafka_jars(), *heap)
         argv += ["kafka.Kafka", str(root / "server.properties")]
         self._process = BoundProcess(argv, cwd=root, log=log, scratch=root)
