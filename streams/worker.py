@@ -29,5 +29,5 @@ def run_worker(settings: Settings, env: Mapping[str, str] | None = None) -> int:
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()
     gc.freeze()  # what the program consists of need not be walked again and again
-    gc.set_threshold(2_000, 50, 100)  # short pauses: a look at 20,000 young objects holds up everybody for 20 ms
+    gc.set_threshold(2_000, 500, 100)  # short pauses: a look at 20,000 young objects holds up everybody for 20 ms
     return run(app)

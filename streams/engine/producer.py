@@ -8,7 +8,7 @@ Rules:
 3. The first failure is final: the process ends, nothing is emitted or committed after it.
 4. A record that is too large is refused before anything happened.
 5. What goes to a source of this worker is kept until it is acknowledged, then offered to the consumer: what we wrote
-   need not be fetched.
+   need not be fetched. Not so in heavy traffic.
 """
 # The engine drives the accumulator of aiokafka directly.
 # ruff: noqa: SLF001
@@ -151,7 +151,7 @@ class EngineProducer(driver.Producer):
         if self.error is not None:
             raise self.error
         producer = cast(Any, self._ensure_producer())
-        batch = _OpenBatch(TopicPartition(topic, partition), producer.create_batch(), topic in self.app.sources)
+        batch = _OpenBatch(TopicPartition(topic, partition), producer.create_batch(), self._is_short_way(topic))
         if topic in self._known:
             self._hand_over(batch)
         elif topic in self._unknown:
@@ -164,6 +164,10 @@ class EngineProducer(driver.Producer):
         self._open[(topic, partition)] = batch
         self._unacked[batch.ticket] = batch
         return batch
+
+    def _is_short_way(self, topic: str) -> bool:
+        """Whether rule 5 pays: where much is written, records are fetched many at a time, and nobody waits for one."""
+        return topic in self.app.sources and self._pace.per_s < self.app.settings.gather_from_per_s / 2
 
     def _hand_over(self, batch: _OpenBatch) -> None:
         """Put the batch, still open, into the driver's queue; it is closed when it is taken."""
