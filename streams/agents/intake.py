@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
 _REGISTRY_BACKOFF_S = 1.0
 _MANY = 4  # from here on encoding what messages share only once pays
-_BREATHE = 1000  # messages between two turns of the event loop
+_BREATHE = 100  # steps between two turns of others: a campaign must not hold up a password reset
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
@@ -133,6 +133,7 @@ class _Run:
         self._batch = batch
         self._now_ms = now_ms
         self._items: list[Item] = []
+        self._steps = 0
         self._bulk_door = batch.topic == config.topics.name(SEND_REQUESTS_BULK)
         self._contents_topic = config.topics.name(CONTENTS)
         self._receipts_topic = config.topics.name(RECEIPTS)
@@ -297,17 +298,22 @@ class _Run:
 
     async def fan_out(self) -> None:
         """Emit all messages, and the refusals of recipients that cannot be sent to."""
-        emitted = 0
         for item in self._items:
-            emitted += self._emit(item)
-            if emitted >= _BREATHE:
-                emitted = 0
-                await asyncio.sleep(0)
+            await self._emit(item)
 
-    def _emit(self, item: Item) -> int:
+    def _out_of_breath(self) -> bool:
+        """One step more was done; True when it is others' turn."""
+        self._steps = (self._steps + 1) % _BREATHE
+        return not self._steps
+
+    async def _emit(self, item: Item) -> None:
         request, shared, config = item.request, item.shared, self._config
         assert shared is not None
-        parts = parts_of(request, shared, _encode, config.secret)
+        parts = []
+        for part in parts_of(request, shared, _encode, config.secret):
+            parts.append(part)
+            if self._out_of_breath():
+                await asyncio.sleep(0)
         refused = request.refused if item.first else ()
         if item.first:
             self.counts.messages[request.stream] += len(parts)
@@ -327,7 +333,8 @@ class _Run:
             except RecordTooLarge as exc:
                 reason = Reason(ReasonKind.MESSAGE_TOO_LARGE, detail=str(exc))
                 self._tell(known_of(request), (part[1].email,), reason)
-        return len(parts) + len(refused)
+            if self._out_of_breath():
+                await asyncio.sleep(0)
 
     def _packer(self, item: Item, parts: list[Any]) -> Callable[[Any], bytes]:
         """How to encode the message of a part: what many messages share is encoded once."""

@@ -93,20 +93,20 @@ Part = tuple[str, Mailbox, str, Role, dict[str, Any]]
 PART = ("message_id", "recipient", "fingerprint", "role", "data")
 
 
-def parts_of(request: SendRequest, shared: Shared, encode: Encode, secret: bytes = b"") -> list[Part]:
-    """One part per mailbox, in the order of first mention."""
+def parts_of(request: SendRequest, shared: Shared, encode: Encode, secret: bytes = b"") -> Iterator[Part]:
+    """One part per mailbox, in the order of first mention; worked out as it is asked for, since there may be many."""
     tenant = request.tenant
     suffix = ids.message_id(tenant, request.idempotency_key, "")
     own_data = {} if _shares_data(request) else request.data
-    parts: dict[str, Part] = {}
+    seen: set[str] = set()
     for role, recipient in _everybody(request):
         mailbox = recipient.mailbox
         message_id = ids.recipient_key(tenant, mailbox.email, secret) + suffix
-        if message_id not in parts:
+        if message_id not in seen:
+            seen.add(message_id)
             data = {**own_data, **recipient.data} if own_data else recipient.data
             fingerprint = ids.fingerprint(shared.identity, encode((mailbox.name, data)))
-            parts[message_id] = (message_id, mailbox, fingerprint, role, data)
-    return list(parts.values())
+            yield message_id, mailbox, fingerprint, role, data
 
 
 def mentions_of(request: SendRequest) -> int:

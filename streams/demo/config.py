@@ -71,16 +71,16 @@ max_open_s = 2
 {more}"""
 
 MAILGUN = """\
-rate = 40
-burst = 20
-batch_size = 20
+rate = 30
+burst = 10
+batch_size = 10
 """
 """As accounts are limited: a campaign takes seconds, and transactional mail goes first."""
 
 SES = """\
-rate = 40
-burst = 20
-batch_size = 20
+rate = 30
+burst = 10
+batch_size = 10
 sqs_queue_url = "{sandbox}/111122223333/ses-events"
 sqs_endpoint_url = "{sandbox}"
 sqs_wait_s = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,6 +44,8 @@ class EngineStream(Stream[Any]):
                 if not batch.stale:
                     consumer.on_batch_started(batch)
                     yield batch
+                if not queue.empty():
+                    await asyncio.sleep(0)  # the other agents are not to wait for all that is at hand
         except StopAsyncIteration:
             return  # Faust's way of ending an agent
         finally:

@@ -24,7 +24,7 @@ class WorkerSettings:
     port: int = key(8090, "Port of the worker's `/metrics` and `/health`; 0 takes a free one.", least=0, most=65535)
     data_dir: str = key("data", "Directory of the tables on disk; each worker of a machine needs its own.")
     store: Store = key(Store.MEMORY, "`memory`, or `rocksdb` for tables that do not fit (needs the extra `rocksdb`).")
-    chunk: int = key(512, "Records an agent gets at once, at most.", least=1, most=100_000)
+    chunk: int = key(128, "Records an agent gets at once, at most.", least=1, most=100_000)
     max_in_flight: int = key(8, "Batches of one partition under way at once, at most.", least=1, most=1024)
     linger_ms: float = key(
         0.0, "How long a record waits for company before it is sent to the broker.", least=0, most=1000

@@ -113,6 +113,24 @@ async def test_a_new_assignment_reads_again_what_was_held_before(
     assert [record.offset for record in (await take(reader, 15))[tp]] == list(range(5, 20))
 
 
+async def test_what_was_passed_over_is_not_given_and_what_follows_is(
+    kafka: str, topic_prefix: str, reader: SourceReader
+) -> None:
+    topic = f"{topic_prefix}in"
+    tp = TP(topic, 0)
+    await create(kafka, topic)
+    await produce(kafka, topic, [(0, b"k", b"%d" % n) for n in range(10)])
+    reader.assign({tp: 0})
+    assert reader.position(tp) is None
+    reader.pass_over(tp, 7)
+    assert [record.offset for record in (await take(reader, 3))[tp]] == [7, 8, 9]
+    assert reader.position(tp) == 10
+    reader.assign({tp: 5})
+    assert [record.offset for record in (await take(reader, 5))[tp]] == [5, 6, 7, 8, 9], (
+        "a new assignment knows nothing"
+    )
+
+
 async def test_an_aborted_transaction_is_never_seen_and_its_marks_are_no_lag(
     apache_kafka: KafkaServer, topic_prefix: str
 ) -> None:

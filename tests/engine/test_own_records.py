@@ -1,0 +1,89 @@
+"""What a worker wrote itself is delivered when it is acknowledged, once, in the log's order, whoever else writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+
+from faust.types import TP
+
+from streams.engine import Batch, EngineApp
+from tests.engine.conftest import MakeSettings
+from tests.engine.support import committed, create, eventually, produce, read, running, until
+
+Batches = AsyncIterable[Batch]
+
+
+async def test_own_records_come_once_and_in_the_order_of_the_log_though_others_write_too(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source, middle = f"{topic_prefix}in", f"{topic_prefix}middle"
+    await create(kafka, source, middle)
+    app = EngineApp(settings(chunk=7))
+    seen: dict[int, list[tuple[int, bytes]]] = {0: [], 1: []}
+
+    @app.agent(app.batch_topic(source))
+    async def copy(batches: Batches) -> None:
+        async for batch in batches:
+            for record in batch.records:
+                app.emit(middle, batch.partition, record.key, record.value, [("from", b"worker")])
+            batch.release()
+
+    @app.agent(app.batch_topic(middle))
+    async def collect(batches: Batches) -> None:
+        async for batch in batches:
+            seen[batch.partition] += [(record.offset, record.value) for record in batch.records]
+            batch.release()
+
+    async with running(app):
+        for begin in range(0, 400, 40):  # both write to the same partitions at the same time
+            ours = [(n % 2, b"k", b"ours-%d" % n) for n in range(begin, begin + 40)]
+            theirs = [(n % 2, b"k", b"theirs-%d" % n) for n in range(begin, begin + 40)]
+            await asyncio.gather(produce(kafka, source, ours), produce(kafka, middle, theirs))
+        await until(lambda: sum(map(len, seen.values())) >= 800, "everything is delivered")
+
+        async def is_committed() -> bool:
+            return await committed(kafka, app.settings.app_id, middle) == {0: 400, 1: 400}
+
+        await eventually(is_committed, "every offset is committed")
+    log = await read(kafka, middle)
+    assert seen == {number: [(r.offset, r.value) for r in log if r.partition == number] for number in (0, 1)}
+    assert app.failure is None
+
+
+async def test_own_records_need_no_fetch(kafka: str, topic_prefix: str, settings: MakeSettings) -> None:
+    """They are delivered although the reader sees none of them."""
+    source, middle = f"{topic_prefix}in", f"{topic_prefix}middle"
+    await create(kafka, source, middle)
+    app = EngineApp(settings())
+    seen: list[int] = []
+
+    @app.agent(app.batch_topic(source))
+    async def copy(batches: Batches) -> None:
+        async for batch in batches:
+            for record in batch.records:
+                app.emit(middle, 0, record.key, record.value)
+            batch.release()
+
+    @app.agent(app.batch_topic(middle))
+    async def collect(batches: Batches) -> None:
+        async for batch in batches:
+            seen.extend(int(record.value) for record in batch.records)
+            batch.release()
+
+    async with running(app):
+        consumer = app.consumer
+        target = TP(middle, 0)
+        await until(
+            lambda: consumer._reader.position(target) == 0, "the reader stands at the end of the empty partition"
+        )
+        given = consumer._reader.poll
+
+        def without_the_middle(limit: int) -> dict[TP, list[object]]:
+            return {tp: records for tp, records in given(limit).items() if tp.topic != middle}
+
+        consumer._reader.poll = without_the_middle
+        await produce(kafka, source, [(0, b"k", b"%d" % n) for n in range(20)])
+        await until(lambda: len(seen) == 20, "what was written is delivered")
+    assert seen == list(range(20))
+    assert app.failure is None
