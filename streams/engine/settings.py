@@ -49,7 +49,7 @@ class EngineSettings:
     """Units in flight per partition of a source topic before `Unit.room` waits."""
     fetch_max_wait_s: float = 0.25
     """Long poll of a fetch; it ends with the first record."""
-    poll_busy_s: float = 0.001
+    poll_busy_s: float = 0.0005
     """How often the event loop asks for fetched records while some come."""
     gather_s: float = 0.005
     """What `poll_busy_s` and `linger_s` grow to with the traffic: fewer and larger steps."""
