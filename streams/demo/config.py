@@ -71,16 +71,16 @@ max_open_s = 2
 {more}"""
 
 MAILGUN = """\
-rate = 30
-burst = 10
-batch_size = 10
+rate = 40
+burst = 16
+batch_size = 8
 """
 """As accounts are limited: a campaign takes seconds, and transactional mail goes first."""
 
 SES = """\
-rate = 30
-burst = 10
-batch_size = 10
+rate = 40
+burst = 16
+batch_size = 8
 sqs_queue_url = "{sandbox}/111122223333/ses-events"
 sqs_endpoint_url = "{sandbox}"
 sqs_wait_s = 2
