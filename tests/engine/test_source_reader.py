@@ -23,6 +23,14 @@ async def reader(kafka: str, settings: MakeSettings) -> AsyncIterator[SourceRead
     await asyncio.to_thread(made.close)
 
 
+async def filled(kafka: str, prefix: str, count: int) -> TP:
+    """The first partition of a new topic, with so many records."""
+    tp = TP(f"{prefix}in", 0)
+    await create(kafka, tp.topic)
+    await produce(kafka, tp.topic, [(0, b"k", b"%d" % n) for n in range(count)])
+    return tp
+
+
 async def take(reader: SourceReader, count: int, timeout_s: float = 20.0) -> dict[TP, list[Record]]:
     """Poll until `count` records have come."""
     runs: dict[TP, list[Record]] = {}
@@ -64,10 +72,7 @@ async def test_a_tombstone_and_headers_come_as_they_are(kafka: str, topic_prefix
 
 
 async def test_what_is_unread_is_known_and_ends_at_zero(kafka: str, topic_prefix: str, reader: SourceReader) -> None:
-    topic = f"{topic_prefix}in"
-    tp = TP(topic, 0)
-    await create(kafka, topic)
-    await produce(kafka, topic, [(0, b"k", b"%d" % n) for n in range(50)])
+    tp = await filled(kafka, topic_prefix, 50)
     reader.assign({tp: 0})
     assert reader.unread(tp) is None
     await take(reader, 50)
@@ -100,10 +105,7 @@ async def test_a_new_assignment_reads_again_what_was_held_before(
     kafka: str, topic_prefix: str, reader: SourceReader
 ) -> None:
     """The library keeps a pause beyond the assignment: a partition that came back would have rested for ever."""
-    topic = f"{topic_prefix}in"
-    tp = TP(topic, 0)
-    await create(kafka, topic)
-    await produce(kafka, topic, [(0, b"k", b"%d" % n) for n in range(20)])
+    tp = await filled(kafka, topic_prefix, 20)
     reader.assign({tp: 0})
     await take(reader, 20)
     reader.hold({tp})
@@ -116,10 +118,7 @@ async def test_a_new_assignment_reads_again_what_was_held_before(
 async def test_what_was_passed_over_is_not_given_and_what_follows_is(
     kafka: str, topic_prefix: str, reader: SourceReader
 ) -> None:
-    topic = f"{topic_prefix}in"
-    tp = TP(topic, 0)
-    await create(kafka, topic)
-    await produce(kafka, topic, [(0, b"k", b"%d" % n) for n in range(10)])
+    tp = await filled(kafka, topic_prefix, 10)
     reader.assign({tp: 0})
     assert reader.position(tp) is None
     reader.pass_over(tp, 7)

@@ -109,6 +109,11 @@ def stage(tmp_path: Path) -> tuple[TenantWebhooks, Topic, list[float]]:
     return TenantWebhooks(settings, ENV, read=topic, clock_s=lambda: clock[0]), topic, clock
 
 
+def store_acme(topic: Topic, folder: Path, key: str = "one") -> None:
+    (folder / "acme").write_text(key)
+    topic.rows[b"acme"] = encode_tenant(tenant("acme", folder))
+
+
 def keys_of(adapter: Any) -> tuple[str, ...]:
     keys: tuple[str, ...] = adapter.config.signing_keys
     return keys
@@ -121,8 +126,7 @@ async def test_a_new_tenant_is_known_within_seconds_and_strangers_do_not_make_us
     for number in range(100):
         assert await webhooks.of_tenant("mailgun", f"stranger{number}") is None
     assert topic.reads == 1
-    (tmp_path / "acme").write_text("one")
-    topic.rows[b"acme"] = encode_tenant(tenant("acme", tmp_path))
+    store_acme(topic, tmp_path)
     clock[0] += 4
     adapter = await webhooks.of_tenant("mailgun", "acme")
     assert adapter is not None and keys_of(adapter) == ("one",)
@@ -134,8 +138,7 @@ async def test_a_new_key_is_in_use_within_seconds_and_a_tenant_that_has_gone_is_
     stage: tuple[TenantWebhooks, Topic, list[float]], tmp_path: Path
 ) -> None:
     webhooks, topic, clock = stage
-    (tmp_path / "acme").write_text("one")
-    topic.rows[b"acme"] = encode_tenant(tenant("acme", tmp_path))
+    store_acme(topic, tmp_path)
     assert await webhooks.of_tenant("mailgun", "acme") is not None
     (tmp_path / "acme").write_text("another")
     clock[0] += 3
@@ -169,9 +172,8 @@ async def test_a_tenant_whose_name_no_request_can_have_has_no_path(
 ) -> None:
     """Whoever stores tenants could else choose one that reads as a list of providers, and speak for all of them."""
     webhooks, topic, _ = stage
-    (tmp_path / "acme").write_text("one")
+    store_acme(topic, tmp_path)
     topic.rows[name.encode()] = encode_tenant(replace(tenant("acme", tmp_path), tenant=name))
-    topic.rows[b"acme"] = encode_tenant(tenant("acme", tmp_path))
     routes: TenantRoutes[str] = TenantRoutes(webhooks, lambda provider, tenant, adapter: tenant)
     assert await routes.find("/webhooks/mailgun/acme") == "acme"
     assert await routes.find(f"/webhooks/mailgun/{quote(name, safe='')}") is None
@@ -181,8 +183,7 @@ async def test_a_tenant_that_is_known_does_not_wait_for_what_a_stranger_makes_us
     stage: tuple[TenantWebhooks, Topic, list[float]], tmp_path: Path
 ) -> None:
     webhooks, topic, clock = stage
-    (tmp_path / "acme").write_text("one")
-    topic.rows[b"acme"] = encode_tenant(tenant("acme", tmp_path))
+    store_acme(topic, tmp_path)
     assert await webhooks.of_tenant("mailgun", "acme") is not None
     clock[0] += 10.0
     go_on = threading.Event()

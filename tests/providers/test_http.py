@@ -62,6 +62,24 @@ async def test_an_answer_is_complete_with_lower_case_header_names() -> None:
     assert (answer.status, answer.headers["x-thing"], answer.body) == (200, "a", b"hi")
 
 
+async def test_what_one_answer_leaves_the_next_call_does_not_bring_back() -> None:
+    """A cookie would let a provider tie the calls of different tenants together."""
+    heads: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\nbody"))
+            writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: session=1; Path=/\r\nContent-Length: 2\r\n\r\nhi")
+            await writer.drain()
+
+    async with serving(handle) as url, HttpExchange() as exchange:
+        named = url.replace("127.0.0.1", "localhost")  # a jar would keep nothing of an address
+        for _ in range(2):
+            assert isinstance(await exchange(HttpRequest("POST", named, (), b"body"), 5.0), HttpResponse)
+    assert len(heads) == 2
+    assert not any(b"cookie" in head.lower() for head in heads)
+
+
 async def test_connections_are_reused() -> None:
     peers = set()
 
