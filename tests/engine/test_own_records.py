@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable
 
+from confluent_kafka import TopicPartition
 from faust.types import TP
 
 from streams.engine import Batch, EngineApp
+from streams.engine.pace import Pace
 from tests.engine.conftest import MakeSettings
 from tests.engine.support import committed, create, eventually, produce, read, running, until
 
@@ -77,13 +79,45 @@ async def test_own_records_need_no_fetch(kafka: str, topic_prefix: str, settings
         await until(
             lambda: consumer._reader.position(target) == 0, "the reader stands at the end of the empty partition"
         )
-        given = consumer._reader.poll
-
-        def without_the_middle(limit: int) -> dict[TP, list[object]]:
-            return {tp: records for tp, records in given(limit).items() if tp.topic != middle}
-
-        consumer._reader.poll = without_the_middle
+        consumer._reader._consumer.pause([TopicPartition(*target)])  # nothing of it is fetched from now on
         await produce(kafka, source, [(0, b"k", b"%d" % n) for n in range(20)])
         await until(lambda: len(seen) == 20, "what was written is delivered")
     assert seen == list(range(20))
+    assert app.failure is None
+
+
+async def test_in_heavy_traffic_own_records_are_fetched_many_at_a_time(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    """Where the producer already writes as much as the worker reads in runs, the short way would only cost."""
+    source, middle = f"{topic_prefix}in", f"{topic_prefix}middle"
+    await create(kafka, source, middle)
+    app = EngineApp(settings())
+    seen: list[int] = []
+
+    @app.agent(app.batch_topic(source))
+    async def copy(batches: Batches) -> None:
+        async for batch in batches:
+            for record in batch.records:
+                app.emit(middle, 0, record.key, record.value)
+            batch.release()
+
+    @app.agent(app.batch_topic(middle))
+    async def collect(batches: Batches) -> None:
+        async for batch in batches:
+            seen.extend(int(record.value) for record in batch.records)
+            batch.release()
+
+    async with running(app):
+        written: list[int] = []
+        told = app.consumer.on_written
+        app.consumer.on_written = lambda tp, at, kept: (written.extend(int(one[1]) for one in kept), told(tp, at, kept))
+        await produce(kafka, source, [(0, b"k", b"%d" % n) for n in range(20)])
+        await until(lambda: len(seen) == len(written) == 20, "the first are delivered")
+        heavy = app.producer._pace = Pace(0.0, 0.0, 1.0, clock=lambda: 0.0)  # its rate stays as it is
+        heavy.per_s = app.settings.gather_from_per_s
+        await produce(kafka, source, [(0, b"k", b"%d" % n) for n in range(20, 40)])
+        await until(lambda: len(seen) == 40, "what was written is fetched")
+    assert written == list(range(20))
+    assert seen == list(range(40))
     assert app.failure is None
