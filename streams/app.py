@@ -26,9 +26,11 @@ from streams.metrics import EngineMetrics, Metrics, watch_event_loop
 from streams.parts import Parts
 from streams.settings import Settings, load_settings
 from streams.status import StatusServer
+from streams.tables import ATTEMPTS
 from streams.topics import (
     ALERTS,
     CONTROLS,
+    HURRIED,
     LOOKUPS,
     OUTBOUND,
     OUTBOUND_BULK,
@@ -52,6 +54,8 @@ class StreamsApp(EngineApp):
         self.metrics = Metrics(tenants=settings.tenants, version=__version__)
         super().__init__(engine_settings(settings), _Observer(self.metrics, self._on_assigned))
         self.parts = Parts(self, settings, self.metrics, env)
+        attempts = next(table for table in self.bytes_tables if table.name == ATTEMPTS)
+        self._hurried = frozenset(map(topics_of(settings).name, HURRIED)) | {attempts.changelog}
         self.status = StatusServer(
             settings.worker,
             self.metrics,
@@ -64,6 +68,10 @@ class StreamsApp(EngineApp):
         for topic, handler in _sources(topics_of(settings), self.parts):
             self.agent(self.batch_topic(topic), name=topic)(_agent(topic, handler))
         self.task(self._timers)
+
+    def is_patient(self, topic: str) -> bool:
+        """What tells of a message, not what sends it."""
+        return topic not in self._hurried
 
     async def on_start(self) -> None:
         """Everything that must be there before the first record is delivered."""

@@ -91,7 +91,7 @@ async def _pollers(
     producer = KafkaProducer(settings.kafka, options)
     producer.start()
     stack.push_async_callback(producer.stop, options.drain_timeout_s)
-    pace = Pace(most_s=options.max_pause_s, max_bytes=options.max_body_bytes)
+    pace = Pace(most_s=options.max_pause_s, gather_s=options.gather_s, max_bytes=options.max_body_bytes)
     pollers = []
     for source in sources:
         stack.push_async_callback(_close, source)

@@ -57,6 +57,9 @@ WEBHOOK_TYPES = ("mailgun", "ses", "directmail", "bounces", "tracking")
 OWN_TYPES = frozenset({"bounces", "tracking"})
 """What we find out ourselves, about messages of whichever provider."""
 
+HURRIED = frozenset({OUTBOUND, OUTBOUND_BULK, CONTENTS, BREAKERS, QUOTAS})
+"""A message waits for these on its way to a provider, or other workers do. All else may gather company for a moment."""
+
 FILLED_BY = "filled_by"
 """Header of a payload that was fetched from the provider because its webhook may be lost; it names the source."""
 

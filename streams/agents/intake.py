@@ -32,6 +32,7 @@ from streams.agents.intake_fetching import Fetches, LooseUnit, NoFetcher
 from streams.agents.intake_items import Item, in_languages
 from streams.agents.intake_refusals import Known, known_in, known_of, refusals
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, UnitFactory, UnitPort
+from streams.agents.turns import Turn
 from streams.core import ids
 from streams.core.event import Reason, ReasonKind
 from streams.core.fanout import PART, Shared, content_of, mentions_of, message_of, parts_of, share
@@ -50,7 +51,6 @@ log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
 _REGISTRY_BACKOFF_S = 1.0
 _MANY = 4  # from here on encoding what messages share only once pays
-_BREATHE = 100  # steps between two turns of others: a campaign must not hold up a password reset
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
@@ -133,7 +133,7 @@ class _Run:
         self._batch = batch
         self._now_ms = now_ms
         self._items: list[Item] = []
-        self._steps = 0
+        self._turn = Turn()
         self._bulk_door = batch.topic == config.topics.name(SEND_REQUESTS_BULK)
         self._contents_topic = config.topics.name(CONTENTS)
         self._receipts_topic = config.topics.name(RECEIPTS)
@@ -301,18 +301,13 @@ class _Run:
         for item in self._items:
             await self._emit(item)
 
-    def _out_of_breath(self) -> bool:
-        """One step more was done; True when it is others' turn."""
-        self._steps = (self._steps + 1) % _BREATHE
-        return not self._steps
-
     async def _emit(self, item: Item) -> None:
         request, shared, config = item.request, item.shared, self._config
         assert shared is not None
         parts = []
         for part in parts_of(request, shared, _encode, config.secret):
             parts.append(part)
-            if self._out_of_breath():
+            if self._turn.over():
                 await asyncio.sleep(0)
         refused = request.refused if item.first else ()
         if item.first:
@@ -333,7 +328,7 @@ class _Run:
             except RecordTooLarge as exc:
                 reason = Reason(ReasonKind.MESSAGE_TOO_LARGE, detail=str(exc))
                 self._tell(known_of(request), (part[1].email,), reason)
-            if self._out_of_breath():
+            if self._turn.over():
                 await asyncio.sleep(0)
 
     def _packer(self, item: Item, parts: list[Any]) -> Callable[[Any], bytes]:

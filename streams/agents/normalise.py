@@ -17,6 +17,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from streams.agents.bindings import Find, bind_key
 from streams.agents.dead_letters import dead_letter
 from streams.agents.expiry import Expiry
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
+from streams.agents.turns import Turn
 from streams.core.accounts import OWN, lane_of
 from streams.core.attempts import EVERYONE
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
@@ -158,9 +160,11 @@ class Normalise:
     async def handle(self, batch: BatchPort) -> None:
         """Read a run of payloads; send their receipts home, then remember their tokens, then let the offset go."""
         began_s = time.perf_counter()
-        run = _Run(self, batch, self.unit(self.app, batch), self.clock())
+        run, turn = _Run(self, batch, self.unit(self.app, batch), self.clock()), Turn()
         for record in batch.records:
             run.take(record)
+            if turn.over():
+                await asyncio.sleep(0)
         run.unit.finish()
         run.counts.seconds = time.perf_counter() - began_s
         self.observer.batch(run.counts)

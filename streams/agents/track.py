@@ -15,6 +15,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from streams.agents.dead_letters import dead_letter
 from streams.agents.expiry import Expiry
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
 from streams.agents.track_counts import SilentTrack, TrackCounts, TrackObserver
+from streams.agents.turns import Turn
 from streams.core.alerts import trouble_of
 from streams.core.attempts import speaks_as_tenant
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
@@ -101,9 +103,11 @@ class Track:
         """Fold a run of receipts; publish what follows, then keep the states, then let the offset go."""
         failpoint("track.before_events")
         began_s = time.perf_counter()
-        run = _Run(self, batch, self.unit(self.app, batch), self.clock())
+        run, turn = _Run(self, batch, self.unit(self.app, batch), self.clock()), Turn()
         for record in batch.records:
             run.take(record)
+            if turn.over():
+                await asyncio.sleep(0)
         failpoint("track.after_events")
         run.keep()
         run.unit.finish()

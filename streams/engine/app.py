@@ -98,6 +98,10 @@ class EngineApp(faust.App):
         self.changelogs.add(table.changelog)
         return table
 
+    def is_patient(self, topic: str) -> bool:
+        """Whether nobody waits for what is written to a topic, so that it may gather company (see the producer)."""
+        return False
+
     def changelog_specs(self) -> list[TopicSpec]:
         """The topics that the tables need; created at the start when they are missing."""
         config = {**self.settings.changelog_config, "cleanup.policy": "compact"}

@@ -7,7 +7,9 @@ Rules:
 2. `flush` returns when everything emitted before it is acknowledged, or raises.
 3. The first failure is final: the process ends, nothing is emitted or committed after it.
 4. A record that is too large is refused before anything happened.
-5. What goes to a source of this worker is kept until it is acknowledged, then offered to the consumer: what we wrote
+5. Some topics are patient (`app.is_patient`): what goes there leaves with the next batch that is not, with a flush, or
+   after `patience_s`. Where little is sent, requests are what broker and event loop are busy with.
+6. What goes to a source of this worker is kept until it is acknowledged, then offered to the consumer: what we wrote
    need not be fetched. Not so in heavy traffic.
 """
 # The engine drives the accumulator of aiokafka directly.
@@ -72,6 +74,7 @@ class EngineProducer(driver.Producer):
         self._pace = Pace(settings.linger_s, settings.gather_s, settings.gather_from_per_s)
         self._open: dict[tuple[str, int], _OpenBatch] = {}
         self._unacked: dict[Ticket, _OpenBatch] = {}
+        self._patient: dict[_OpenBatch, None] = {}  # in the driver's queue for the time being
         self._unknown: dict[str, deque[_OpenBatch]] = {}  # topics whose metadata are being fetched
         self._metadata_tasks: set[asyncio.Task[None]] = set()
         self._known: set[str] = set()
@@ -153,7 +156,7 @@ class EngineProducer(driver.Producer):
         producer = cast(Any, self._ensure_producer())
         batch = _OpenBatch(TopicPartition(topic, partition), producer.create_batch(), self._is_short_way(topic))
         if topic in self._known:
-            self._hand_over(batch)
+            self._hand_over(batch, is_patient=self.app.is_patient(topic))
         elif topic in self._unknown:
             self._unknown[topic].append(batch)
         else:
@@ -166,18 +169,33 @@ class EngineProducer(driver.Producer):
         return batch
 
     def _is_short_way(self, topic: str) -> bool:
-        """Whether rule 5 pays: where much is written, records are fetched many at a time, and nobody waits for one."""
+        """Whether rule 6 pays: where much is written, records are fetched many at a time, and nobody waits for one."""
         return topic in self.app.sources and self._pace.per_s < self.app.settings.gather_from_per_s / 2
 
-    def _hand_over(self, batch: _OpenBatch) -> None:
+    def _hand_over(self, batch: _OpenBatch, *, is_patient: bool = False) -> None:
         """Put the batch, still open, into the driver's queue; it is closed when it is taken."""
         producer = cast(Any, self._ensure_producer())
         partitions = producer.client.cluster.partitions_for_topic(batch.tp.topic)
         if partitions is not None and batch.tp.partition not in partitions:
             raise ValueError(f"topic {batch.tp.topic} has no partition {batch.tp.partition}")
-        producer._message_accumulator._linger_time = self._pace.wait_s
+        wait_s = max(self._pace.wait_s, self.app.settings.patience_s) if is_patient else self._pace.wait_s
+        producer._message_accumulator._linger_time = wait_s
         batch.message_batch = producer._message_accumulator._append_batch(batch.builder, batch.tp)
         batch.message_batch.future.add_done_callback(partial(self._on_done, batch))
+        if is_patient:
+            self._patient[batch] = None
+        else:
+            self._end_patience(wait_s)
+
+    def _end_patience(self, in_s: float) -> None:
+        """What waited for company has it."""
+        if not self._patient:
+            return
+        ripe_s = time.monotonic() + in_s
+        for batch in self._patient:
+            waiting = batch.message_batch
+            waiting._linger_time = min(waiting._linger_time, ripe_s - waiting._ctime)
+        self._patient.clear()
 
     async def _learn(self, topic: str) -> None:
         """Wait for the topic's metadata, then hand over what was collected meanwhile, in order."""
@@ -194,6 +212,7 @@ class EngineProducer(driver.Producer):
 
     def _on_done(self, batch: _OpenBatch, future: asyncio.Future[Any]) -> None:
         self._unacked.pop(batch.ticket, None)
+        self._patient.pop(batch, None)
         self._unacked_records -= batch.count
         self._pace.came(batch.count)
         if self.has_room:
@@ -247,4 +266,8 @@ class EngineProducer(driver.Producer):
         """Everything emitted before this call is acknowledged, or ProduceError is raised."""
         if self.error is not None:
             raise self.error
+        if self._patient:
+            self._end_patience(0.0)
+            driver_queue = cast(Any, self._ensure_producer())._message_accumulator
+            driver_queue._wakeup(driver_queue._waiter_future)
         await acked(list(self._unacked))

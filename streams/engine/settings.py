@@ -62,6 +62,8 @@ class EngineSettings:
 
     linger_s: float = 0.0
     """Least age of a record batch before it is sent; while an older one is in flight it grows anyway."""
+    patience_s: float = 0.01
+    """The same for patient topics, unless something else goes to the broker before."""
     batch_bytes: int = 256 * 1024
     """Largest record batch, unless a single record is larger."""
     max_record_bytes: int = 900 * 1024

@@ -1,4 +1,4 @@
-"""Receives, stores, and says that it is done: one poller per source, several receives at once where it can.
+"""Receives, stores, and says that it is done: one poller per source, several receives at once where there is much.
 
 Rules:
 
@@ -7,6 +7,9 @@ Rules:
    it back again and again would drive it into a dead-letter queue.
 3. An error at the source is one log line and a pause that grows; the next success ends it.
 4. When told to stop, what is in flight is finished; what cannot be stored then is given back.
+5. Queues charge by the request, and several that wait for the same trickle get one item each: so one receive waits
+   alone, and gathers for a moment after it got something. If there is much (a receive is full, or its items are old,
+   since a queue may give less than it has), nobody pauses and all receive.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from streams.producer import Headers, Unavailable, WebhookProducer
 OFTEN = 3
 """An item that was handed out so many times fails again and again: it is counted and told."""
 
+_LATE_S = 1.0
+"""What has been waiting for so long has company."""
+
 _MEASURE_S = 30.0
 _MAX_DOUBLINGS = 12
 
@@ -33,10 +39,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long to pause after errors (doubled each time, with jitter), and how large a stored payload may be."""
+    """How long to pause after errors (doubled each time, with jitter) and to gather after a receive that was not full,
+    and how large a stored payload may be.
+    """
 
     first_s: float = 0.5
     most_s: float = 30.0
+    gather_s: float = 0.2
     max_bytes: int = 1_000_000
 
     def pause_s(self, failures: int) -> float:
@@ -69,18 +78,21 @@ class Poller:
     trouble: str = ""
     """Why the last poll failed; empty if it did not."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _much: asyncio.Event = field(default_factory=asyncio.Event)
+    """There is more to be received, by the last receive; or we are told to stop."""
     _failures: int = 0
 
     def stop(self) -> None:
         """End `run` after what is in flight."""
         self._stop.set()
+        self._much.set()
 
     async def run(self) -> None:
         """Poll until `stop`."""
         count = max(1, min(self.concurrency, self.source.concurrency))
         async with asyncio.TaskGroup() as tasks:
             measuring = tasks.create_task(self._measure())
-            pollers = [tasks.create_task(self._poll()) for _ in range(count)]
+            pollers = [tasks.create_task(self._poll(is_helper=number > 0)) for number in range(count)]
             await asyncio.wait(pollers)
             measuring.cancel()
 
@@ -94,14 +106,21 @@ class Poller:
 
     # -- one poll
 
-    async def _poll(self) -> None:
+    async def _poll(self, *, is_helper: bool) -> None:
         failures = 0  # of this one: its neighbours pause by themselves
         while not self._stop.is_set():
-            if await self._round() >= 0:
-                failures = 0
-            else:
+            if is_helper:
+                await self._much.wait()
+                if self._stop.is_set():
+                    return
+            received = await self._round()
+            if received < 0:
                 failures += 1
-                await self._pause(failures)
+                await self._pause(self.pace.pause_s(failures))
+                continue
+            failures = 0
+            if received and not self._much.is_set():
+                await self._pause(self.pace.gather_s)
 
     async def _round(self, *, give_up: bool = False) -> int:
         """How many items were received and are dealt with; -1 after an error."""
@@ -112,6 +131,10 @@ class Poller:
             return -1
         self.tally.polls += 1
         self._count("received" if items else "empty")
+        if self._is_much(items):
+            self._much.set()
+        elif not self._stop.is_set():
+            self._much.clear()
         if not items:
             self._well()
             return 0
@@ -123,6 +146,11 @@ class Poller:
             return -1
         self._well()
         return len(items)
+
+    def _is_much(self, items: Sequence[Item]) -> bool:
+        """Whether a receive that brought these says that there is more."""
+        old_ms = self.clock() - 1000 * (self.pace.gather_s + _LATE_S)
+        return len(items) >= self.source.batch or any(0 < item.sent_ms < old_ms for item in items)
 
     async def _received(self) -> Sequence[Item]:
         """What the source gives; nothing if we are told to stop while it has nothing."""
@@ -157,7 +185,7 @@ class Poller:
             self._failed("kafka_error", f"{len(left)} items wait for Kafka: {refusals[0]}")
             if give_up or self._stop.is_set():
                 return left
-            await self._pause(tries)
+            await self._pause(self.pace.pause_s(tries))
 
     async def _send(self, item: Item, received_ms: int) -> None:
         source, payload = self.source, item.payload
@@ -208,9 +236,9 @@ class Poller:
 
     # -- pauses, counts, logs
 
-    async def _pause(self, failures: int) -> None:
+    async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), self.pace.pause_s(failures))
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
     def _failed(self, result: str, why: str) -> None:
         self._failures += 1

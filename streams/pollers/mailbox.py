@@ -78,6 +78,7 @@ class MailboxSource:
     def __init__(self, box: MailboxSettings, topic: str) -> None:
         self.name = self.provider = box.name
         self.topic = topic
+        self.batch = box.batch
         self._box = box
         self._thread = ThreadPoolExecutor(1, f"imap-{box.name}")
         self._connection: _Connection | None = None

@@ -56,6 +56,7 @@ class MnsSource:
         self.provider, _, self.account = full_name.partition("/")
         self.topic = topic
         self.concurrency = concurrency
+        self.batch = config.mns_batch
         self.extend_every_s = config.mns_visibility_s / 2
         self.stop_wait_s = config.mns_wait_s + _SPARE_S
         self._access = access

@@ -68,6 +68,10 @@ class Source(Protocol):
         """How many receives may be under way at once (a mailbox: 1)."""
 
     @property
+    def batch(self) -> int:
+        """Most items that one receive brings: one that brings so many says that there is more."""
+
+    @property
     def extend_every_s(self) -> float:
         """How often `extend` must be called for items that are not done yet; 0 for never."""
 

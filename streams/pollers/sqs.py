@@ -67,6 +67,8 @@ class QueueFacts:
 class SqsSource:
     """One queue. ``full_name`` is the provider's, or ``provider/account``."""
 
+    batch = MOST_AT_ONCE
+
     def __init__(self, full_name: str, config: Config, topic: str, concurrency: int) -> None:
         self.name = full_name
         self.provider, _, self.account = full_name.partition("/")

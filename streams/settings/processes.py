@@ -83,7 +83,15 @@ class PollSettings:
 
     host: str = key("127.0.0.1", "Address of its `/metrics` and `/health`.")
     port: int = key(8091, "Port of its `/metrics` and `/health`; 0 takes a free one.", least=0, most=65535)
-    concurrency: int = key(4, "Receives under way at once, per queue (a mailbox has one).", least=1, most=64)
+    concurrency: int = key(
+        4, "Receives under way at once while much is waiting, per queue (a mailbox has one).", least=1, most=64
+    )
+    gather_s: float = key(
+        0.2,
+        "Pause after a receive, unless much is waiting: the next brings more at once (queues charge by the request).",
+        least=0,
+        most=60,
+    )
     max_pause_s: float = key(30.0, "Longest pause after errors of a source.", least=0.1, most=3600)
     produce_timeout_s: float = key(10.0, "How long Kafka may take before it is asked again.", least=0.1, most=60)
     max_pending: int = key(10_000, "Items waiting for Kafka at once.", least=1, most=1_000_000)

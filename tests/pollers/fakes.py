@@ -25,6 +25,7 @@ class FakeSource:
     account: str = "eu"
     topic: str = "webhooks.ses"
     concurrency: int = 1
+    batch: int = 10
     extend_every_s: float = 0.0
     stop_wait_s: float = 0.0
     ends: bool = True

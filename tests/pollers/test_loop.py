@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 
 import pytest
 
 from streams.metrics import Metrics
 from streams.pollers.loop import Pace, Poller
-from streams.pollers.source import SourceUnavailable
+from streams.pollers.source import Item, SourceUnavailable
 from streams.producer import WebhookProducer
 from tests.pollers.fakes import FakeProducer, FakeSource, item
 
@@ -107,6 +108,71 @@ async def test_a_stop_ends_a_receive_that_waits() -> None:
     poller.stop()
     await asyncio.wait_for(running, 5)
     assert source.journal == []
+
+
+class Crowded(FakeSource):
+    """Each receive waits until it is let go; counts how many are under way."""
+
+    async def receive(self) -> Sequence[Item]:
+        self.under_way = getattr(self, "under_way", 0) + 1
+        answer: asyncio.Future[Sequence[Item]] = asyncio.get_running_loop().create_future()
+        self.answers = [*getattr(self, "answers", ()), answer]
+        try:
+            return await answer
+        finally:
+            self.under_way -= 1
+
+
+async def quiet() -> None:
+    """Until every task has come to a wait."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ([item(b"one")], 1),
+        ([item(b"one"), item(b"two")], 3),
+        ([item(b"fresh", sent_ms=NOW_MS - 100)], 1),
+        ([item(b"old", sent_ms=NOW_MS - 5000)], 3),
+    ],
+    ids=["a trickle", "a full receive", "fresh items", "old items"],
+)
+async def test_one_receive_waits_alone_until_there_is_much(first: list[Item], expected: int) -> None:
+    source = Crowded(deque(), concurrency=3, batch=2)
+    poller = poller_of(source, concurrency=3)
+    poller.pace = Pace(gather_s=0)
+    running = asyncio.create_task(poller.run())
+    await quiet()
+    assert source.under_way == 1
+    source.answers[0].set_result(first)
+    while source.journal != [("done", [one.handle for one in first])]:
+        await asyncio.sleep(0)
+    await quiet()
+    assert source.under_way == expected
+    for answer in source.answers:
+        if not answer.done():
+            answer.set_result([])
+    await quiet()
+    assert source.under_way == 1
+    poller.stop()
+    await running
+
+
+async def test_after_a_trickle_the_next_receive_waits_for_more_and_a_stop_does_not() -> None:
+    source = Crowded(deque(), batch=2)
+    poller = poller_of(source)
+    poller.pace = Pace(gather_s=3600)
+    running = asyncio.create_task(poller.run())
+    await quiet()
+    source.answers[0].set_result([item(b"one")])
+    while not source.journal:
+        await asyncio.sleep(0)
+    await quiet()
+    assert source.under_way == 0
+    poller.stop()
+    await asyncio.wait_for(running, 5)
 
 
 async def test_a_receive_that_cannot_be_cancelled_is_waited_for_and_its_items_are_finished() -> None:
