@@ -23,7 +23,7 @@ Apply = Callable[[TopicPartition, Sequence[Any]], None]
 
 _POLL_MS = 200
 _WAIT_MS = 500
-_EMBEDDED_WAIT_MS = 50
+_EMBEDDED_WAIT_MS = 100
 _RESTORE_FETCH_BYTES = 4 << 20
 
 
