@@ -29,7 +29,7 @@ from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.staging import StagedComposer
 from streams.agents.gaps import Gaps
 from streams.agents.intake import Intake
-from streams.agents.intake_fetching import Fetching
+from streams.agents.intake.fetching import Fetching
 from streams.agents.lookups import Lookups, LookupsConfig
 from streams.agents.normalise import Normalise, NormaliseConfig, Reader
 from streams.agents.quotas import Quotas

@@ -35,6 +35,9 @@ def compare(options: Options) -> list[Comparison]:
     """The median and the 99th percentile."""
     with lab(options, preferred=REAL) as place:
         sides: dict[str, list[tuple[Reading, Reading]]] = {"bare": [], "worker": []}
+        say("  a round that does not count: a broker that has just begun is slow")
+        for side in sides:
+            _measure(place, side)
         for round_ in range(1, options.rounds + 1):
             for side, readings in sides.items():
                 readings.append(_measure(place, side))

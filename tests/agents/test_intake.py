@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streams.agents.configuration import templates, tenants
 from streams.agents.contents import ContentStore, Gone
 from streams.agents.intake import Intake, IntakeConfig
-from streams.agents.intake_counts import IntakeCounts
+from streams.agents.intake.counts import IntakeCounts
 from streams.core import ids
 from streams.core.event import ReasonKind
 from streams.core.message import Content, Mailbox, Message, RecordRef, Role, Stream, Template
@@ -433,7 +433,7 @@ class FlakyRegistry:
 
 
 async def test_a_registry_that_is_down_delays_requests_and_refuses_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.agents.intake._REGISTRY_BACKOFF_S", 0.0)
+    monkeypatch.setattr("streams.agents.intake.reading._REGISTRY_BACKOFF_S", 0.0)
     desk = Desk(registry=FlakyRegistry(failures=3))
     body = encode_request(request())[10:]
     await desk.take(b"\x00\x00\x00\x00\x07" + body, b"\x00\x00\x00\x00\x08" + body)

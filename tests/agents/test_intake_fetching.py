@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from streams.agents.intake_fetching import Fetching
+from streams.agents.intake.fetching import Fetching
 from streams.core.event import ReasonKind
 from streams.core.message import Attachment, Content
 from streams.serde.internal import unpack

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.agents.breakers import BreakersObserver
 from streams.agents.dispatch.observer import DispatchObserver
-from streams.agents.intake_counts import IntakeCounts, IntakeObserver
+from streams.agents.intake.counts import IntakeCounts, IntakeObserver
 from streams.agents.lookups import LookupsCounts, LookupsObserver
 from streams.agents.normalise import NormaliseCounts, NormaliseObserver
 from streams.agents.track_counts import TrackCounts, TrackObserver

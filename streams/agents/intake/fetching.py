@@ -11,10 +11,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
+from streams.agents.intake.items import Item
+from streams.agents.intake.run import Run
 from streams.agents.ports import BatchPort, EnginePort, Headers, TicketPort, acked
+from streams.core.event import ReasonKind
+from streams.core.fanout import share
 from streams.core.message import Attachment
+from streams.serde.internal import pack
 
 
 class FetchesFiles(Protocol):
@@ -29,6 +35,28 @@ class Fetches(Protocol):
 
     async def fetch(self, attachments: Sequence[Attachment]) -> tuple[Attachment, ...] | str: ...
     async def start(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
+def set_aside(items: list[Item]) -> tuple[list[Item], list[Item]]:
+    """The requests that can go on at once, and those that something must be fetched for."""
+    if not any(item.request.attachments for item in items):
+        return items, []
+    aside = [item for item in items if any(one.url for one in item.request.attachments)]
+    return [item for item in items if item not in aside], aside
+
+
+async def fill(run: Run, item: Item) -> bool:
+    """Give the content of a request its files; False if it was refused. What was asked for, not what was found, is its
+    identity: the same request again is a repeat even if the file has changed.
+    """
+    assert item.shared is not None
+    found = await run.intake.fetching.fetch(item.request.attachments)
+    if isinstance(found, str):
+        run.cannot(item, ReasonKind.ATTACHMENT, "attachments", found)
+        return False
+    filled = share(replace(item.shared.content, attachments=found), pack)
+    item.shared = replace(filled, identity=item.shared.identity)
+    return True
 
 
 class NoFetcher:

@@ -1,0 +1,26 @@
+"""What intake is told by whoever builds the worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streams.core.request import Retention
+from streams.serde.public import MAX_BYTES
+from streams.topics import Topics
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeConfig:
+    """``partitions`` is the deployment's count; ``secret`` keys recipient keys (empty: guessing can confirm them).
+
+    A single message carries its content inline up to ``max_inline_bytes`` of encoding.
+    """
+
+    topics: Topics
+    partitions: int
+    secret: bytes = b""
+    retention: Retention = field(default_factory=lambda: Retention(30 * _DAY_MS, _DAY_MS))
+    max_inline_bytes: int = 64 * 1024
+    max_request_bytes: int = MAX_BYTES

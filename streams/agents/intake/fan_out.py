@@ -1,0 +1,96 @@
+"""The last step: a message for each recipient, and refusals for those that cannot be sent to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from streams.agents.intake.items import Item
+from streams.agents.intake.refusals import known_of
+from streams.agents.intake.run import Run
+from streams.agents.ports import BatchPort, RecordPort
+from streams.core import ids
+from streams.core.event import Reason, ReasonKind
+from streams.core.fanout import PART, mentions_of, message_of, parts_of
+from streams.engine.errors import RecordTooLarge
+from streams.serde.internal import pack, pack_like
+
+_MANY = 4  # from here on encoding what messages share only once pays
+_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+async def fan_out(run: Run, items: Iterable[Item]) -> None:
+    """Emit all messages, and the refusals of recipients that cannot be sent to."""
+    for item in items:
+        await _emit(run, item)
+
+
+async def _emit(run: Run, item: Item) -> None:
+    request, shared, config = item.request, item.shared, run.config
+    assert shared is not None
+    parts = []
+    for part in parts_of(request, shared, _encode, config.secret):
+        parts.append(part)
+        if run.turn.over():
+            await asyncio.sleep(0)
+    if item.first:
+        run.counts.messages[request.stream] += len(parts)
+        run.counts.duplicates[request.stream] += mentions_of(request) - len(parts)
+        if request.refused:
+            sent = frozenset(part[0] for part in parts)  # "Ann@x" is sent to: of " ann@x" its sender hears nothing
+            for recipient in request.refused:
+                run.tell(known_of(request), (recipient.email,), recipient.reason, but=sent)
+    if item.languages is not None:
+        parts = [part for part in parts if item.is_for(part)]
+    topic, partitions, emit = config.topics.outbound(request.stream), config.partitions, run.unit.emit
+    pack_part = _packer(run, item, parts)
+    for part in parts:
+        message_id = part[0]
+        try:
+            emit(topic, ids.partition_of(message_id, partitions), message_id.encode(), pack_part(part))
+        except RecordTooLarge as exc:
+            reason = Reason(ReasonKind.MESSAGE_TOO_LARGE, detail=str(exc))
+            run.tell(known_of(request), (part[1].email,), reason)
+        if run.turn.over():
+            await asyncio.sleep(0)
+
+
+def _packer(run: Run, item: Item, parts: list[Any]) -> Callable[[Any], bytes]:
+    """How to encode the message of a part: what many messages share is encoded once."""
+    shared = item.shared
+    assert shared is not None
+    trace = _traceparent(run.batch, item.record)
+
+    def message(part: Any) -> Any:
+        return message_of(
+            item.request,
+            shared,
+            part,
+            requested_ms=item.requested_ms,
+            accepted_ms=run.now_ms,
+            content_ref=item.ref,
+            traceparent=trace,
+            tenant=item.tenant,
+        )
+
+    if len(parts) < _MANY:
+        return lambda part: pack(message(part))
+    write = pack_like(message(parts[0]), *PART)
+    return lambda part: write(*part)
+
+
+_is_traceparent = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+
+
+def _traceparent(batch: BatchPort, record: RecordPort) -> str:
+    """The sender's trace context (W3C Trace Context), else one of our own that a redelivery gets again."""
+    for name, value in record.headers:
+        if name == "traceparent" and _is_traceparent(text := (value or b"").decode("ascii", "replace")):
+            return text
+    digest = blake2b(f"{batch.topic}/{batch.partition}/{record.offset}".encode(), digest_size=24).hexdigest()
+    return f"00-{digest[:32]}-{digest[32:]}-00"
