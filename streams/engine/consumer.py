@@ -1,4 +1,4 @@
-"""The consumer: delivers whole fetched runs as batches, and knows what may be committed.
+"""The consumer: delivers whole fetched runs as batches, while a rebalance comes and goes. See also `commits`.
 
 Rules:
 1. Sources are delivered only between `open_sources` (restored, positioned) and the next revocation. The reader is
@@ -7,9 +7,7 @@ Rules:
    is state dropped. When the group has forgotten us, nothing is waited for: another worker may own the partitions.
 3. What was fetched is delivered as its partition has room, so that after a crash no more than `max_pending_records`
    (plus a chunk) per partition is done again.
-4. A commit takes a snapshot of the commit points, flushes what was emitted before, then commits the snapshot.
-5. After a failure nothing commits.
-6. What this worker wrote to a partition that it reads is delivered as soon as it is acknowledged, if it comes next
+4. What this worker wrote to a partition that it reads is delivered as soon as it is acknowledged, if it comes next
    there and there is room; else it is fetched like everything.
 """
 # ruff: noqa: SLF001
@@ -20,16 +18,16 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
-from faust.exceptions import ConsumerNotStarted
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
 from streams.engine.batch import Assignment, Batch
+from streams.engine.commits import Commits
 from streams.engine.consumer_thread import EngineConsumerThread
 from streams.engine.errors import ProduceError
 from streams.engine.offsets import Tracker
@@ -65,10 +63,9 @@ class EngineConsumer(driver.Consumer):
         self._progress = asyncio.Event()  # a batch was done
         self._reader: SourceReader | None = None
         self._busy_until_s = 0.0
-        self._commit_lock = asyncio.Lock()
-        self._committing: asyncio.Future[None] | None = None
         self._drained = asyncio.Event()
         super().__init__(*args, **kwargs)
+        self._commits = Commits(self.app)
         settings = self.app.settings
         self._pace = Pace(settings.poll_busy_s, settings.gather_s, settings.gather_from_per_s)
 
@@ -140,8 +137,7 @@ class EngineConsumer(driver.Consumer):
             await asyncio.to_thread(reader.close)
 
     def _forget(self) -> None:
-        if self._committing is not None:
-            self._committing.cancel()
+        self._commits.give_up()
         for assignment in self.assigned.values():
             assignment.tracker.close()
             assignment.lane.close()
@@ -261,40 +257,7 @@ class EngineConsumer(driver.Consumer):
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit the contiguous done prefix of every partition. True when something was committed."""
-        async with self._commit_lock:
-            points = {
-                assignment: point
-                for assignment in self.assigned.values()
-                if (point := assignment.tracker.commit_point()) is not None
-            }
-            if not points:
-                return False
-            await self.app.producer.flush()
-            return await self._commit_points(points)
-
-    async def _commit_points(self, points: Mapping[Assignment, int]) -> bool:
-        offsets = {assignment.tp: at for assignment, at in points.items() if not assignment.tracker.closed}
-        if not offsets or self.app.failure is not None:
-            return False
-        self.app.observer.on_committing()
-        self._committing = asyncio.ensure_future(self.thread.run(self.thread.commit_offsets, offsets))
-        try:
-            await self._committing
-        except (CommitFailedError, IllegalStateError) as exc:
-            _logger.info("Not committed, the partitions are being taken away: %s", exc)
-            return False
-        except (KafkaError, ConsumerNotStarted) as exc:
-            _logger.warning("Not committed, will be tried again: %r", exc)
-            return False
-        except asyncio.CancelledError:
-            if self._committing.cancelled():
-                return False  # the partitions were given away before the broker answered
-            raise
-        for assignment, at in points.items():
-            assignment.tracker.committed = at
-            self.app.observer.on_commit(assignment.tp, at)
-        self.app.monitor.on_tp_commit(cast(Any, offsets))
-        return True
+        return await self._commits.commit(self.assigned, self.thread)
 
     async def wait_empty(self) -> None:
         """Wait for the batches that agents have begun, up to the deadline, then flush and commit."""
