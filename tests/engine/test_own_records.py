@@ -53,11 +53,8 @@ async def test_own_records_come_once_and_in_the_order_of_the_log_though_others_w
     assert app.failure is None
 
 
-async def test_own_records_need_no_fetch(kafka: str, topic_prefix: str, settings: MakeSettings) -> None:
-    """They are delivered although the reader sees none of them."""
-    source, middle = f"{topic_prefix}in", f"{topic_prefix}middle"
-    await create(kafka, source, middle)
-    app = EngineApp(settings())
+def relay(app: EngineApp, source: str, middle: str) -> list[int]:
+    """``app`` writes what comes on ``source`` to ``middle``, and reads it there: the numbers that it has read."""
     seen: list[int] = []
 
     @app.agent(app.batch_topic(source))
@@ -73,6 +70,15 @@ async def test_own_records_need_no_fetch(kafka: str, topic_prefix: str, settings
             seen.extend(int(record.value) for record in batch.records)
             batch.release()
 
+    return seen
+
+
+async def test_own_records_need_no_fetch(kafka: str, topic_prefix: str, settings: MakeSettings) -> None:
+    """They are delivered although the reader sees none of them."""
+    source, middle = f"{topic_prefix}in", f"{topic_prefix}middle"
+    await create(kafka, source, middle)
+    app = EngineApp(settings())
+    seen = relay(app, source, middle)
     async with running(app):
         consumer = app.consumer
         target = TP(middle, 0)
@@ -93,21 +99,7 @@ async def test_in_heavy_traffic_own_records_are_fetched_many_at_a_time(
     source, middle = f"{topic_prefix}in", f"{topic_prefix}middle"
     await create(kafka, source, middle)
     app = EngineApp(settings())
-    seen: list[int] = []
-
-    @app.agent(app.batch_topic(source))
-    async def copy(batches: Batches) -> None:
-        async for batch in batches:
-            for record in batch.records:
-                app.emit(middle, 0, record.key, record.value)
-            batch.release()
-
-    @app.agent(app.batch_topic(middle))
-    async def collect(batches: Batches) -> None:
-        async for batch in batches:
-            seen.extend(int(record.value) for record in batch.records)
-            batch.release()
-
+    seen = relay(app, source, middle)
     async with running(app):
         written: list[int] = []
         told = app.consumer.on_written

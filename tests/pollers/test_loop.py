@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -110,13 +111,17 @@ async def test_a_stop_ends_a_receive_that_waits() -> None:
     assert source.journal == []
 
 
+@dataclass
 class Crowded(FakeSource):
     """Each receive waits until it is let go; counts how many are under way."""
 
+    under_way: int = 0
+    answers: list[asyncio.Future[Sequence[Item]]] = field(default_factory=list)
+
     async def receive(self) -> Sequence[Item]:
-        self.under_way = getattr(self, "under_way", 0) + 1
+        self.under_way += 1
         answer: asyncio.Future[Sequence[Item]] = asyncio.get_running_loop().create_future()
-        self.answers = [*getattr(self, "answers", ()), answer]
+        self.answers.append(answer)
         try:
             return await answer
         finally:
