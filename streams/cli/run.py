@@ -94,6 +94,13 @@ def ingress(invocation: Invocation) -> int:
     help="Put SES events into an SQS queue too: as SNS envelopes, by raw delivery, or as EventBridge does.",
 )
 @click.option(
+    "--queue-share",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="With --queue and --webhooks: share of SES messages whose events go into the queue as well.",
+)
+@click.option(
     "--mns-share",
     type=click.FloatRange(0, 1),
     default=0.0,
@@ -130,6 +137,7 @@ def sandbox(
     repeat: float,
     all_delivered: bool,
     queue: str | None,
+    queue_share: float,
     notifications: bool,
     mns_share: float,
     own_message_ids: bool,
@@ -170,6 +178,7 @@ def sandbox(
             webhook_url=f"{base}/ses" if base else None,
             certificates_dir=folder / "certificates",
             queue_form=QueueForm(queue) if queue else None,
+            queue_share=queue_share,
             identity_notifications=notifications,
         ),
         directmail=DirectMailConfig(

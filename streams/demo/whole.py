@@ -34,7 +34,7 @@ class WholeSystem(DemoSystem):
 
     def _sandbox_options(self) -> list[str]:
         ports = ["--smtp-port", str(self._smtp_port), "--starttls-port", "0", "--imap-port", str(self._imap_port)]
-        return [*ports, "--queue", "envelope", "--mns-share", "0.5"]
+        return [*ports, "--queue", "envelope", "--queue-share", "0.25", "--mns-share", "0.5"]
 
     def _start_more(self, env: dict[str, str]) -> None:
         self._spawn("poll", [], env)

@@ -94,6 +94,7 @@ class SesConfig:
     webhook_timeout_s: float = 15.0
     queue: str = "ses-events"  # the name of the SQS queue
     queue_form: QueueForm | None = None  # None: nothing subscribes the queue; it exists all the same
+    queue_share: float = 1.0  # of messages whose events go there too while HTTP is confirmed; else all do
     queue_visibility_s: int = 30
     queue_max_receives: int = 5  # then a message goes to the queue's dead-letter queue
     identity_notifications: bool = False  # True: the queue gets bounces, complaints and deliveries in both formats

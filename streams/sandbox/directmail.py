@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 from uuid import uuid4
-from zlib import crc32
 
 import msgspec
 from aiohttp import web
@@ -26,7 +25,7 @@ from streams.sandbox.faults import Fault, Kind
 from streams.sandbox.ledger import Accepted, Ledger
 from streams.sandbox.mns import Mns
 from streams.sandbox.mns_queue import error as queue_error
-from streams.sandbox.outcomes import Draw, uuid_event_id
+from streams.sandbox.outcomes import Draw, falls_within, uuid_event_id
 from streams.sandbox.recent import Recent
 from streams.sandbox.webhooks import Post, Verdict, Webhooks
 
@@ -78,9 +77,7 @@ class DirectMailReporter:
         return Post(event_id, self._mns.target, headers, content, self._config.webhook_timeout_s)
 
     def _goes_to_queue(self, record: Accepted) -> bool:
-        if self._mns.target is None:
-            return True
-        return (crc32(record.provider_message_id.encode()) & 0xFFFF) / 0x10000 < self._config.queue_share
+        return self._mns.target is None or falls_within(record, self._config.queue_share)
 
     def verdict(self, status: int, event: str) -> Verdict:
         """See the class."""

@@ -190,6 +190,11 @@ def horizon_ms(unit_ms: float) -> int:
     return int(unit_ms * 1.5 * max(len(events) for table in _EVENTS.values() for events in table.values())) + 1
 
 
+def falls_within(record: Accepted, share: float) -> bool:
+    """Whether a message is one of the `share` (0 … 1) for which something is done: the same ones in every run."""
+    return (crc32(record.provider_message_id.encode()) & 0xFFFF) / 0x10000 < share
+
+
 def _digest(record: Accepted, index: int, size: int) -> bytes:
     text = f"{record.provider_message_id}\0{record.recipient}\0{record.call_id}\0{index}"
     return blake2b(text.encode(), digest_size=size).digest()

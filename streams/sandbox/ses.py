@@ -13,7 +13,7 @@ from aiohttp import web
 from streams.sandbox.config import QueueForm, SesConfig
 from streams.sandbox.faults import ENTRY_KINDS, Fault, Faults, Kind
 from streams.sandbox.ledger import Accepted, Ledger
-from streams.sandbox.outcomes import Draw, due_ms, uuid_event_id
+from streams.sandbox.outcomes import Draw, due_ms, falls_within, uuid_event_id
 from streams.sandbox.recent import Recent
 from streams.sandbox.ses_account import SesAccount
 from streams.sandbox.ses_events import as_eventbridge, as_notification, event_json, insights
@@ -80,16 +80,21 @@ class SesReporter:
     def prepare(self, record: Accepted, index: int, at_ms: int) -> Post:
         """The event in its envelope; nobody to post to while the subscription is not confirmed."""
         event_id = uuid_event_id(record, index)
-        form = self._config.queue_form
-        if not self._sns.confirmed and form is None:
+        queued = self._goes_to_queue(record)
+        if not self._sns.confirmed and not queued:
             return Post(event_id, None, b"", b"", 0.0)
         message = event_json(record, index, at_ms, self._config.account_id)
-        if not self._sns.confirmed and form is not QueueForm.ENVELOPE:
+        if not self._sns.confirmed and self._config.queue_form is not QueueForm.ENVELOPE:
             return Post(event_id, None, b"", b"", 0.0, self._enqueue(event_id, message, b""))
         headers, body = self._sns.notification(event_id, message)
         target = self._sns.target if self._sns.confirmed else None
-        enqueue = None if form is None else self._enqueue(event_id, message, body)
+        enqueue = self._enqueue(event_id, message, body) if queued else None
         return Post(event_id, target, headers, body, self._config.webhook_timeout_s, enqueue)
+
+    def _goes_to_queue(self, record: Accepted) -> bool:
+        if self._config.queue_form is None:
+            return False
+        return not self._sns.confirmed or falls_within(record, self._config.queue_share)
 
     def _enqueue(self, event_id: str, message: str, envelope: bytes) -> Callable[[], None]:
         """Puts the event into the queue, in the queue's form; the other format too where the identity has it on."""

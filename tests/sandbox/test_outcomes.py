@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from streams.sandbox import End, Outcome, OutcomeMix
-from streams.sandbox.outcomes import Draw, plan
+from streams.sandbox.ledger import Accepted
+from streams.sandbox.outcomes import Draw, falls_within, plan
 
 
 @pytest.mark.parametrize("address", ["bounce@simulator.amazonses.com", "Bounce+label@example.net", "bounce+a+b@x.org"])
@@ -43,6 +44,17 @@ def test_a_draw_depends_on_seed_and_key_alone_and_keeps_to_the_mix() -> None:
 def test_a_bounced_recipient_ends_bounced_and_a_delayed_bounce_was_delivered_first() -> None:
     assert plan("mailgun", Outcome.BOUNCE).end == End.BOUNCED
     assert plan("ses", Outcome.DELAYEDBOUNCE).events == ["Send", "Delivery", "Bounce"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_a_greater_share_is_the_smaller_one_and_more(share: float) -> None:
+    def chosen(wanted: float) -> set[str]:
+        fate = plan("ses", Outcome.SUCCESS)
+        records = [Accepted("ses", f"{n:08x}", "u@x.org", {}, [], 0, "call", "", 0, fate) for n in range(4000)]
+        return {record.provider_message_id for record in records if falls_within(record, wanted)}
+
+    assert abs(len(chosen(share)) / 4000 - share) < 0.03
+    assert chosen(share / 2) <= chosen(share)
 
 
 def test_a_mix_that_is_no_distribution_is_refused() -> None:

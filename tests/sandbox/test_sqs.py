@@ -45,6 +45,27 @@ async def test_envelopes_of_the_topic_lie_in_the_queue_beside_the_http_subscript
     assert {one["TopicArn"] for one in queued} == {sandbox.config.ses.topic_arn}
 
 
+async def test_a_share_of_the_messages_is_told_to_the_queue_too_and_the_rest_to_the_http_subscription_alone(
+    start: START, receiver: Receiver
+) -> None:
+    ses = {"queue_form": QueueForm.ENVELOPE, "queue_share": 0.5, "webhook_url": receiver.url}
+    sandbox = await start(ses=ses)
+    for number in range(24):
+        await send(sandbox, f"u{number}@example.net")
+    posted = {request.json()["MessageId"] for request in receiver.requests}
+    queued = {found["MessageId"] for _ in range(5) for found in await bodies(sandbox)}
+    assert len(posted) == 48
+    assert queued
+    assert queued < posted
+    assert len(queued) % 2 == 0, "a message's events stay together"
+
+
+async def test_without_a_confirmed_subscription_the_queue_gets_everything(start: START) -> None:
+    sandbox = await start(ses={"queue_form": QueueForm.RAW, "queue_share": 0.0})
+    await send(sandbox, "u@example.net")
+    assert [one["eventType"] for one in await bodies(sandbox)] == ["Send", "Delivery"]
+
+
 async def test_raw_delivery_is_the_bare_event(start: START) -> None:
     sandbox = await start(ses={"queue_form": QueueForm.RAW})
     await send(sandbox, "bounce@example.net")
