@@ -71,14 +71,14 @@ max_open_s = 2
 {more}"""
 
 MAILGUN = """\
-rate = 40
+rate = 35
 burst = 16
 batch_size = 8
 """
 """As accounts are limited: a campaign takes seconds, and transactional mail goes first."""
 
 SES = """\
-rate = 40
+rate = 35
 burst = 16
 batch_size = 8
 sqs_queue_url = "{sandbox}/111122223333/ses-events"

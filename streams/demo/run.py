@@ -38,7 +38,7 @@ from streams.topics import SEND_REQUESTS, SEND_REQUESTS_BULK, TEMPLATES, Topics
 
 _OUTAGE_AT = "mailgun"
 _OUTAGE_LASTS_S = 1.5  # after the breaker has opened
-_PACE_PER_S = 30.0  # transactional messages, while their latency is measured: about as long as the campaign lasts
+_PACE_PER_S = 30.0  # transactional messages, while their latency is measured: the campaign lasts longer
 _TRICKLE_S = 12.0  # the last wave lasts at least so long while the breaker is not closed
 _QUIET_S = 1.0
 _POLL_S = 0.05
