@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from typing import Any, Protocol, cast
 
@@ -18,6 +19,9 @@ _DEFAULTS = {
     "login": "454 4.7.0 Temporary authentication failure",
     "throttle": "454 Throttling failure: Maximum sending rate exceeded.",
 }
+
+
+_auth_parameter = re.compile(r"\s+AUTH=\S+", re.IGNORECASE)
 
 
 class Owner(Protocol):
@@ -104,6 +108,10 @@ class SmtpSession(SMTP):
         for byte in line:
             await self._owner.hold(slow_s / len(line))
             self._writer.write(bytes((byte,)))
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+        """As aiosmtpd does, but with the parameter that whoever offers AUTH has to take (RFC 4954, section 5)."""
+        await super().smtp_MAIL(arg if arg is None else _auth_parameter.sub("", arg))
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
         struck = await self.strike("data")

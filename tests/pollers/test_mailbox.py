@@ -24,7 +24,7 @@ from streams.serde.internal import unpack
 from streams.settings import load_settings
 from streams.topics import Topics
 from tests.agents.fake_engine import FakeBatch, FakeEngine, FakeUnit, record
-from tests.pollers.dovecot import PASSWORD, Dovecot, executable, new_user, running
+from tests.dovecot import PASSWORD, Dovecot, executable, new_user, running
 from tests.pollers.fakes import FakeProducer
 
 BOUNCE = (Path(__file__).parent.parent / "payloads" / "bounces" / "002-code-5.1.1.eml").read_bytes()

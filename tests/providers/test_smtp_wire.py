@@ -16,6 +16,7 @@ from streams.core.event import ReasonKind
 from streams.core.message import Mailbox
 from streams.core.outcome import Accepted, Deferred, Outcome, Rejected, Scope, Uncertain
 from streams.providers._smtp.envelope import Envelope, commands, is_path, long_line, refusal, stuffed
+from streams.providers._smtp.server import Pipelining
 from streams.providers.base import Batch, Entry
 from streams.providers.smtp import Config, Smtp, create
 from streams.providers.smtp.config import Encryption
@@ -154,20 +155,29 @@ async def silence(session: Session) -> None:
     await asyncio.sleep(30)
 
 
+EACH_WAY = pytest.mark.parametrize(
+    ("offers", "ahead"),
+    [(("PIPELINING",), Pipelining.OVERLAP), (("PIPELINING",), Pipelining.ENVELOPE), ((), Pipelining.OVERLAP)],
+    ids=["overlapping", "by envelope", "stepwise"],
+)
+
+
 # ------------------------------------------------------------------ order
 
 
-@pytest.mark.parametrize("offers", [("PIPELINING",), ()], ids=["pipelined", "stepwise"])
-async def test_a_batch_is_one_transaction_per_recipient_over_one_connection(offers: tuple[str, ...]) -> None:
+@EACH_WAY
+async def test_a_batch_is_one_transaction_per_recipient_over_one_connection(
+    offers: tuple[str, ...], ahead: Pipelining
+) -> None:
     script = Scripted(offers=offers)
-    async with scripted(script) as provider:
+    async with scripted(script, pipelining=ahead) as provider:
         outcomes = await sent(provider, "a@x.example", "b@x.example", "c@x.example")
         assert [type(outcome) for outcome in outcomes] == [Accepted] * 3
         assert words(script) == ["EHLO", *(["MAIL", "RCPT", "DATA", "<content>"] * 3)]
         assert len(script.sessions) == 1
 
 
-async def test_with_pipelining_a_message_and_the_next_envelope_leave_together() -> None:
+async def test_with_overlap_a_message_and_the_next_envelope_leave_together() -> None:
     """The server sees the next MAIL before it has answered the message."""
     script = Scripted()
     seen: list[bytes] = []
@@ -180,7 +190,7 @@ async def test_with_pipelining_a_message_and_the_next_envelope_leave_together() 
         await session.say("250 second")
 
     script.answers["END"] = look
-    async with scripted(script) as provider:
+    async with scripted(script, pipelining=Pipelining.OVERLAP) as provider:
         outcomes = await sent(provider, "a@x.example", "b@x.example")
     assert [type(outcome) for outcome in outcomes] == [Accepted] * 2
     assert b"RCPT TO:<b@x.example>" in seen[0]
@@ -209,10 +219,12 @@ async def test_a_server_that_takes_data_for_nobody_gets_an_empty_message() -> No
     assert outcome.scope is Scope.RECIPIENT
 
 
-@pytest.mark.parametrize("offers", [("PIPELINING",), ()], ids=["pipelined", "stepwise"])
-async def test_a_connection_serves_many_calls_and_not_more_than_it_may(offers: tuple[str, ...]) -> None:
+@EACH_WAY
+async def test_a_connection_serves_many_calls_and_not_more_than_it_may(
+    offers: tuple[str, ...], ahead: Pipelining
+) -> None:
     script = Scripted(offers=offers)
-    async with scripted(script, max_messages=3) as provider:
+    async with scripted(script, pipelining=ahead, max_messages=3) as provider:
         for _ in range(7):
             assert isinstance((await sent(provider, "a@x.example"))[0], Accepted)
         assert len(script.sessions) == provider.pool.opened == 3
@@ -274,21 +286,25 @@ async def test_new_credentials_are_used_from_the_next_call_on() -> None:
 # ------------------------------------------------------------------ what is in doubt
 
 
-@pytest.mark.parametrize("offers", [("PIPELINING",), ()], ids=["pipelined", "stepwise"])
+@EACH_WAY
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
-async def test_a_connection_lost_before_the_message_leaves_no_doubt(stage: str, offers: tuple[str, ...]) -> None:
+async def test_a_connection_lost_before_the_message_leaves_no_doubt(
+    stage: str, offers: tuple[str, ...], ahead: Pipelining
+) -> None:
     script = Scripted(offers=offers, answers={stage: cut})
-    async with scripted(script) as provider:
+    async with scripted(script, pipelining=ahead) as provider:
         outcomes = await sent(provider, "a@x.example", "b@x.example")
     for outcome in outcomes:
         assert isinstance(outcome, Deferred)
         assert (outcome.scope, outcome.reason.kind) == (Scope.PROVIDER, ReasonKind.NETWORK)
 
 
-@pytest.mark.parametrize("offers", [("PIPELINING",), ()], ids=["pipelined", "stepwise"])
-async def test_a_connection_lost_after_the_final_dot_is_doubt_about_that_message_alone(offers: tuple[str, ...]) -> None:
+@EACH_WAY
+async def test_a_connection_lost_after_the_final_dot_is_doubt_about_that_message_alone(
+    offers: tuple[str, ...], ahead: Pipelining
+) -> None:
     script = Scripted(offers=offers, answers={"END": cut})
-    async with scripted(script) as provider:
+    async with scripted(script, pipelining=ahead) as provider:
         first, second = await sent(provider, "a@x.example", "b@x.example")
     assert isinstance(first, Uncertain)
     assert isinstance(second, Deferred)
@@ -354,14 +370,14 @@ async def test_nobody_listening_is_the_providers_failure() -> None:
     assert (outcome.scope, outcome.result.value) == (Scope.PROVIDER, "connect_error")
 
 
-@pytest.mark.parametrize("offers", [("PIPELINING",), ()], ids=["pipelined", "stepwise"])
-async def test_a_slow_server_gets_the_rest_of_a_batch_later(offers: tuple[str, ...]) -> None:
+@EACH_WAY
+async def test_a_slow_server_gets_the_rest_of_a_batch_later(offers: tuple[str, ...], ahead: Pipelining) -> None:
     async def late(session: Session) -> None:
         await asyncio.sleep(0.4)
         await session.say("250 ok")
 
     script = Scripted(answers={"END": late}, offers=offers)
-    async with scripted(script) as provider:
+    async with scripted(script, pipelining=ahead) as provider:
         first, second = await sent(provider, "a@x.example", "b@x.example", deadline_s=0.75)
     assert isinstance(first, Accepted)
     assert isinstance(second, Deferred)

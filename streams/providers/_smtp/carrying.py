@@ -1,7 +1,8 @@
-"""Transactions on one wire, one after the other; with PIPELINING (RFC 2920) one round trip each.
+"""Transactions on one wire, one after the other; with PIPELINING (RFC 2920) two round trips each, or one.
 
-A pipelined group is the content of one message followed by MAIL, RCPT and DATA of the next. The next one's content
-leaves only after its own 354, so what is in doubt when the connection breaks is never more than one message.
+A pipelined group is MAIL, RCPT and DATA of a message; with `overlap` it follows the content of the one before without
+waiting. RFC 2920 allows that, but servers are less used to it: Dovecot 2.3's submission service crashes. The next one's
+content leaves only after its own 354, so what is in doubt when the connection breaks is never more than one message.
 
 Rules:
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from streams.core.outcome import Accepted, Outcome
 from streams.providers._smtp.envelope import Envelope, commands, stuffed
 from streams.providers._smtp.replies import outcome_of
+from streams.providers._smtp.server import Pipelining
 from streams.providers._smtp.stages import Stage
 from streams.providers._smtp.wire import Reply, Wire, WireLost
 
@@ -59,19 +61,25 @@ class Carrier:
     """Runs jobs over one wire. ``named`` reads the server's own id out of its last reply."""
 
     def __init__(
-        self, wire: Wire, progress: Progress, named: Callable[[Reply, Envelope], str], *, pipelining: bool, kept: bool
+        self,
+        wire: Wire,
+        progress: Progress,
+        named: Callable[[Reply, Envelope], str],
+        *,
+        pipelining: Pipelining,
+        kept: bool,
     ) -> None:
         self._wire = wire
         self._progress = progress
         self._named = named
-        self._pipelining = pipelining and "pipelining" in wire.offers
+        self._pipelining = pipelining if "pipelining" in wire.offers else Pipelining.OFF
         self._kept = kept
         self._open: Job | None = None  # its content waits to be written
 
     async def carry(self, jobs: list[Job], go_on: Callable[[], bool]) -> None:
         """Hand over what ``go_on`` allows; raises WireLost or OutOfTime. What then has no verdict was not sent."""
         for job in jobs:
-            if self._open is not None and not self._pipelining:
+            if self._open is not None and self._pipelining is not Pipelining.OVERLAP:
                 await self._finish()
             if self._progress.verdicts and not go_on():
                 break
@@ -86,7 +94,7 @@ class Carrier:
     async def _begin(self, job: Job, go_on: Callable[[], bool]) -> None:
         size = len(job.envelope.content)
         lines = commands(job.envelope, self._wire.offers, size)
-        if not self._pipelining:
+        if self._pipelining is Pipelining.OFF:
             if self._wire.dirty:
                 await self._reset()
             replies = await self._stepwise(lines)

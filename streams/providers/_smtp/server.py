@@ -19,6 +19,14 @@ class Tls(StrEnum):
     NONE = "none"
 
 
+class Pipelining(StrEnum):
+    """What may leave before the answers to what left before it, where the server offers PIPELINING (RFC 2920)."""
+
+    OFF = "off"
+    ENVELOPE = "envelope"  # MAIL, RCPT and DATA of a message together
+    OVERLAP = "overlap"  # and behind the end of the message before them
+
+
 def tls_of_port(port: int) -> Tls:
     """What is usual at a port, where nothing is said: never unencrypted."""
     return Tls.IMPLICIT if port in IMPLICIT_TLS_PORTS else Tls.STARTTLS
@@ -39,8 +47,7 @@ class Server:
     max_messages: int = 100
     max_age_s: float = 300.0
     idle_s: float = 15.0
-    pipelining: bool = True
-    """Whether to use the server's offer of it."""
+    pipelining: Pipelining = Pipelining.ENVELOPE
 
 
 @lru_cache(maxsize=64)

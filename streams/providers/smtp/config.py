@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from streams.core.verp import return_path
-from streams.providers._smtp.server import Server, Tls, tls_of_port
+from streams.providers._smtp.server import Pipelining, Server, Tls, tls_of_port
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.:_-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 _CONFIGURATION_SET = re.compile(r"[A-Za-z0-9_-]{0,64}")
@@ -100,7 +100,13 @@ class Config:
     idle_s: float = field(
         default=15.0, metadata=_doc("An idle connection is closed after this.") | {"least": 0.1, "most": 3600}
     )
-    pipelining: bool = field(default=True, metadata=_doc("Use PIPELINING where the server offers it."))
+    pipelining: Pipelining = field(
+        default=Pipelining.ENVELOPE,
+        metadata=_doc(
+            "What leaves together where the server offers PIPELINING: `off` nothing, `envelope` sender, recipient and "
+            "`DATA`, `overlap` these behind the end of the message before, which not every server bears."
+        ),
+    )
     visibility_delay_s: float = field(
         default=900.0,
         metadata=_doc(

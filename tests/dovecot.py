@@ -1,4 +1,7 @@
-"""A real IMAP server: Dovecot as a child of the tests, with TLS, random ports and mailboxes that only one test knows."""
+"""A real IMAP and SMTP server: Dovecot as a child of the tests, with TLS and random ports.
+
+Mailboxes are known to one test only. Mail that is submitted goes on to another server, as with any provider's relay.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,25 @@ _STOP_S = 10.0
 
 
 @dataclass(frozen=True)
+class Relay:
+    """Where submitted mail goes: an SMTP server with TLS from the start."""
+
+    port: int
+    user: str
+    password: str
+
+
+@dataclass(frozen=True)
 class Dovecot:
-    """Where it listens. Any user name may log in with ``PASSWORD``."""
+    """Where it listens. Any user name may log in with ``PASSWORD``. Without a relay the last two ports are closed."""
 
     imaps_port: int
     imap_port: int
     ca_file: str
+    submissions_port: int
+    """TLS from the start."""
+    submission_port: int
+    """STARTTLS."""
 
     def client(self, user: str) -> IMAPClient:
         """A second client beside the one that is tested."""
@@ -45,10 +61,10 @@ class Dovecot:
         return client
 
 
-def executable() -> str | None:
-    """Dovecot's, if it is installed with IMAP."""
+def executable(protocol: str = "imap") -> str | None:
+    """Dovecot's, if it is installed with this protocol (imap or submission)."""
     found = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    there = any(Path(place, "imap-login").exists() for place in ("/usr/lib/dovecot", "/usr/libexec/dovecot"))
+    there = any(Path(place, f"{protocol}-login").exists() for place in ("/usr/lib/dovecot", "/usr/libexec/dovecot"))
     return found if there else None
 
 
@@ -57,12 +73,12 @@ def new_user() -> str:
 
 
 @contextmanager
-def running(program: str, maildir: Path | None = None) -> Iterator[Dovecot]:
-    """Started and stopped. With a ``maildir`` that is everybody's only mailbox."""
+def running(program: str, maildir: Path | None = None, relay: Relay | None = None) -> Iterator[Dovecot]:
+    """Started and stopped. With a ``maildir`` that is everybody's only mailbox; with a ``relay`` it takes mail."""
     place = Path(tempfile.mkdtemp(prefix="imap-"))
     try:
         place.chmod(0o755)  # its processes give up root's rights
-        child, server = _start(program, place, maildir)
+        child, server = _start(program, place, maildir, relay)
         try:
             yield server
         finally:
@@ -76,18 +92,23 @@ def running(program: str, maildir: Path | None = None) -> Iterator[Dovecot]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _start(program: str, place: Path, maildir: Path | None) -> tuple[subprocess.Popen[bytes], Dovecot]:
+def _start(
+    program: str, place: Path, maildir: Path | None, relay: Relay | None
+) -> tuple[subprocess.Popen[bytes], Dovecot]:
     certificate, key = _certificate(place)
-    imaps, imap = _free_port(), _free_port()
+    imaps, imap, submissions, submission = (_free_port() for _ in range(4))
     config = place / "dovecot.conf"
-    config.write_text(_config(place, certificate, key, imaps, imap, maildir))
+    text = _config(place, certificate, key, imaps, imap, maildir)
+    if relay is not None:
+        text += _submission(relay, submissions, submission)
+    config.write_text(text)
     with (place / "said").open("wb") as said:
         child = subprocess.Popen([program, "-F", "-c", str(config)], stdout=said, stderr=said)
     deadline = time.monotonic() + _START_S
     while True:
         try:
             socket.create_connection(("127.0.0.1", imaps), 1).close()
-            return child, Dovecot(imaps, imap, str(certificate))
+            return child, Dovecot(imaps, imap, str(certificate), submissions, submission)
         except OSError:
             if child.poll() is not None or time.monotonic() > deadline:
                 child.kill()
@@ -147,6 +168,29 @@ passdb {{
 userdb {{
   driver = static
   args = uid={owner.pw_uid} gid={owner.pw_gid} home={mail}/%u
+}}
+"""
+
+
+def _submission(relay: Relay, submissions: int, submission: int) -> str:
+    return f"""
+protocols = imap submission
+hostname = localhost
+submission_relay_host = 127.0.0.1
+submission_relay_port = {relay.port}
+submission_relay_ssl = smtps
+submission_relay_ssl_verify = no
+submission_relay_user = {relay.user}
+submission_relay_password = {relay.password}
+service submission-login {{
+  chroot =
+  inet_listener submission {{
+    port = {submission}
+  }}
+  inet_listener submissions {{
+    port = {submissions}
+    ssl = yes
+  }}
 }}
 """
 
