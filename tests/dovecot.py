@@ -17,15 +17,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from imapclient import IMAPClient
+
+from streams.sandbox.smtp_tls import certificate as certificate_of
 
 PASSWORD = "a-password-of-tests"
 _START_S = 15.0
@@ -95,7 +92,8 @@ def running(program: str, maildir: Path | None = None, relay: Relay | None = Non
 def _start(
     program: str, place: Path, maildir: Path | None, relay: Relay | None
 ) -> tuple[subprocess.Popen[bytes], Dovecot]:
-    certificate, key = _certificate(place)
+    certificate, _ = certificate_of(place, "localhost")
+    key = certificate.with_name("smtp-key.pem")
     imaps, imap, submissions, submission = (_free_port() for _ in range(4))
     config = place / "dovecot.conf"
     text = _config(place, certificate, key, imaps, imap, maildir)
@@ -193,31 +191,6 @@ service submission-login {{
   }}
 }}
 """
-
-
-def _certificate(place: Path) -> tuple[Path, Path]:
-    """For ``localhost``, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, private = place / "cert.pem", place / "key.pem"
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate, private
 
 
 def _free_port() -> int:

@@ -191,7 +191,7 @@ def horizon_ms(unit_ms: float) -> int:
 
 
 def falls_within(record: Accepted, share: float) -> bool:
-    """Whether a message is one of the `share` (0 … 1) for which something is done: the same ones in every run."""
+    """Whether a message is one of the `share` (0 … 1) for which something is done: whenever it is asked."""
     return (crc32(record.provider_message_id.encode()) & 0xFFFF) / 0x10000 < share
 
 
