@@ -6,18 +6,23 @@ provider, and each time it may meet a piece of somebody else's work.
 
 from __future__ import annotations
 
-_STEPS = 20  # each some 50 µs
+STEPS_OF_50_US = 10
+STEPS_OF_5_US = 60
+"""How many steps make a turn of some third of a millisecond or half of one."""
 
 
 class Turn:
     """One's own turn. ``over`` after each step: true when it is others' turn (then: ``await asyncio.sleep(0)``)."""
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_left", "_steps")
 
-    def __init__(self) -> None:
-        self._steps = 0
+    def __init__(self, steps: int = STEPS_OF_50_US) -> None:
+        self._steps = self._left = steps
 
     def over(self) -> bool:
         """One step more was done."""
-        self._steps = (self._steps + 1) % _STEPS
-        return not self._steps
+        self._left -= 1
+        if self._left:
+            return False
+        self._left = self._steps
+        return True

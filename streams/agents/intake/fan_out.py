@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
@@ -16,7 +15,8 @@ from streams.agents.intake.run import Run
 from streams.agents.ports import BatchPort, RecordPort
 from streams.core import ids
 from streams.core.event import Reason, ReasonKind
-from streams.core.fanout import PART, mentions_of, message_of, parts_of
+from streams.core.fanout import PART, Part, mentions_of, message_of, parts_of
+from streams.core.message import Message
 from streams.engine.errors import RecordTooLarge
 from streams.serde.internal import pack, pack_like
 
@@ -31,13 +31,8 @@ async def fan_out(run: Run, items: Iterable[Item]) -> None:
 
 
 async def _emit(run: Run, item: Item) -> None:
-    request, shared, config = item.request, item.shared, run.config
-    assert shared is not None
-    parts = []
-    for part in parts_of(request, shared, _encode, config.secret):
-        parts.append(part)
-        if run.turn.over():
-            await asyncio.sleep(0)
+    request, config = item.request, run.config
+    parts = await _parts(run, item)
     if item.first:
         run.counts.messages[request.stream] += len(parts)
         run.counts.duplicates[request.stream] += mentions_of(request) - len(parts)
@@ -45,28 +40,40 @@ async def _emit(run: Run, item: Item) -> None:
             sent = frozenset(part[0] for part in parts)  # "Ann@x" is sent to: of " ann@x" its sender hears nothing
             for recipient in request.refused:
                 run.tell(known_of(request), (recipient.email,), recipient.reason, but=sent)
-    if item.languages is not None:
-        parts = [part for part in parts if item.is_for(part)]
     topic, partitions, emit = config.topics.outbound(request.stream), config.partitions, run.unit.emit
     pack_part = _packer(run, item, parts)
     for part in parts:
-        message_id = part[0]
-        try:
-            emit(topic, ids.partition_of(message_id, partitions), message_id.encode(), pack_part(part))
-        except RecordTooLarge as exc:
-            reason = Reason(ReasonKind.MESSAGE_TOO_LARGE, detail=str(exc))
-            run.tell(known_of(request), (part[1].email,), reason)
+        if item.is_for(part):
+            message_id = part[0]
+            try:
+                emit(topic, ids.partition_of(message_id, partitions), message_id.encode(), pack_part(part))
+            except RecordTooLarge as exc:
+                reason = Reason(ReasonKind.MESSAGE_TOO_LARGE, detail=str(exc))
+                run.tell(known_of(request), (part[1].email,), reason)
         if run.turn.over():
             await asyncio.sleep(0)
 
 
-def _packer(run: Run, item: Item, parts: list[Any]) -> Callable[[Any], bytes]:
+async def _parts(run: Run, item: Item) -> list[Part]:
+    """Those of the whole request, which its languages share: an identity names no language."""
+    assert item.shared is not None
+    if not item.parts:
+        parts = []
+        for part in parts_of(item.request, item.shared, _encode, run.config.secret):
+            parts.append(part)
+            if run.turn.over():
+                await asyncio.sleep(0)
+        item.parts[:] = parts
+    return item.parts
+
+
+def _packer(run: Run, item: Item, parts: list[Part]) -> Callable[[Part], bytes]:
     """How to encode the message of a part: what many messages share is encoded once."""
     shared = item.shared
     assert shared is not None
     trace = _traceparent(run.batch, item.record)
 
-    def message(part: Any) -> Any:
+    def message(part: Part) -> Message:
         return message_of(
             item.request,
             shared,

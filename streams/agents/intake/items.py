@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from streams.agents.configuration import Configured
 from streams.agents.ports import RecordPort
-from streams.core.fanout import Shared, content_of, share
+from streams.core.fanout import Part, Shared, content_of, share
 from streams.core.locale import locale_of, variant_ids
 from streams.core.message import RecordRef, Template
 from streams.core.request import Recipient, SendRequest
@@ -31,8 +30,10 @@ class Item:
     """Of a template with variants: the one that each locale gets."""
     first: bool = True
     """Whether this item speaks for the request: counts, and tells of refused recipients."""
+    parts: list[Part] = field(default_factory=list)
+    """Of the whole request, once somebody has worked them out: its languages share the list."""
 
-    def is_for(self, part: Any) -> bool:
+    def is_for(self, part: Part) -> bool:
         """Whether a part of the request (see ``core.fanout.Part``) reads this item's language."""
         if self.languages is None or self.template is None:
             return True

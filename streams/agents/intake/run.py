@@ -9,7 +9,7 @@ from streams.agents.intake.counts import IntakeCounts
 from streams.agents.intake.items import Item
 from streams.agents.intake.refusals import Known, known_of, refusals
 from streams.agents.ports import BatchPort, RecordPort, UnitPort
-from streams.agents.turns import Turn
+from streams.agents.turns import STEPS_OF_5_US, Turn
 from streams.core import ids
 from streams.core.event import Reason, ReasonKind
 from streams.core.request import Invalid
@@ -32,7 +32,7 @@ class Run:
         self.unit = unit
         self.now_ms = now_ms
         self.counts = IntakeCounts()
-        self.turn = Turn()
+        self.turn = Turn(STEPS_OF_5_US)
         self.bulk_door = batch.topic == intake.config.topics.name(SEND_REQUESTS_BULK)
 
     def refuse(self, record: RecordPort, invalid: Invalid, known: Known | None) -> None:
