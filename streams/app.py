@@ -56,6 +56,7 @@ class StreamsApp(EngineApp):
         self.parts = Parts(self, settings, self.metrics, env)
         attempts = next(table for table in self.bytes_tables if table.name == ATTEMPTS)
         self._hurried = frozenset(map(topics_of(settings).name, HURRIED)) | {attempts.changelog}
+        self._outbound = topics_of(settings).name(OUTBOUND)
         self.status = StatusServer(
             settings.worker,
             self.metrics,
@@ -69,8 +70,10 @@ class StreamsApp(EngineApp):
             self.agent(self.batch_topic(topic), name=topic)(_agent(topic, handler))
         self.task(self._timers)
 
-    def is_patient(self, topic: str) -> bool:
-        """What tells of a message, not what sends it."""
+    def is_patient(self, topic: str, partition: int) -> bool:
+        """What tells of a message, not what sends it; and a message that dispatch has already: its row comes soon."""
+        if topic == self._outbound:
+            return self.parts.dispatch.ahead.takes(partition)
         return topic not in self._hurried
 
     async def on_start(self) -> None:

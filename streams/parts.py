@@ -145,6 +145,7 @@ class Parts:
         )
         self.intake = self._new_intake()
         self.dispatch = self._new_dispatch(dispatch_config(settings, main, worker), lanes, tables, env)
+        self.intake.ahead = self.dispatch.ahead
         self.quotas = Quotas(lanes, self.exchange, self.dispatch.boarding, DispatchMetrics(metrics), now_ms)
         self.gaps = Gaps(app, tables[WATERMARKS], topics, partitions, lanes, self.exchange, GapMetrics(metrics), now_ms)
         self.suppression_job = job_of(

@@ -25,6 +25,19 @@ class TicketPort(Protocol):
     def __await__(self) -> Generator[Any, None, None]: ...
 
 
+class PlacedPort(Protocol):
+    """A record on its way. ``near``: this worker reads its partition and will be given it without a fetch."""
+
+    @property
+    def ticket(self) -> TicketPort: ...
+    @property
+    def near(self) -> bool: ...
+
+    @property
+    def offset(self) -> int | None:
+        """None until it is acknowledged, and where the broker did not say."""
+
+
 class RecordPort(Protocol):
     """One consumed record; ``timestamp`` in epoch milliseconds."""
 
@@ -38,6 +51,16 @@ class RecordPort(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class OffsetPort(Protocol):
+    """A source offset that waits for a piece of work."""
+
+    def release(self) -> None:
+        """The work is done."""
+
+    def abandon(self) -> None:
+        """It will not be done here: never wait for it, never commit it, redelivery is wanted."""
 
 
 class BatchPort(Protocol):
@@ -75,6 +98,12 @@ class UnitPort(Protocol):
     def emit(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ...
     ) -> None: ...
+
+    def place(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = ...
+    ) -> PlacedPort | None:
+        """Emit, and tell the record's offset later; None where nobody can or nothing was emitted."""
+
     def put(self, table: Any, key: bytes, value: bytes) -> None: ...
     def delete(self, table: Any, key: bytes) -> None: ...
     def finish(self) -> None: ...

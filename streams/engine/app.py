@@ -45,7 +45,7 @@ from streams.engine.settings import EngineSettings
 from streams.engine.stores import MemoryStore, PartitionStore, Stores
 from streams.engine.stream import BatchTopic, EngineStream
 from streams.engine.tables import BytesTable, EngineTable
-from streams.engine.tickets import Ticket
+from streams.engine.tickets import Placed, Ticket
 from streams.engine.topics import TopicProblem, TopicSpec, ensure_topics, partition_counts
 from streams.engine.transport import EngineTransport
 from streams.engine.watch import Watch
@@ -98,8 +98,8 @@ class EngineApp(faust.App):
         self.changelogs.add(table.changelog)
         return table
 
-    def is_patient(self, topic: str) -> bool:
-        """Whether nobody waits for what is written to a topic, so that it may gather company (see the producer)."""
+    def is_patient(self, topic: str, partition: int) -> bool:
+        """Whether nobody waits for what is written there, so that it may gather company (see the producer)."""
         return False
 
     def changelog_specs(self) -> list[TopicSpec]:
@@ -127,6 +127,13 @@ class EngineApp(faust.App):
         producer: Any = self._producer or self.producer  # the property is too slow for the hot path
         ticket: Ticket = producer.emit(topic, partition, key, value, headers)
         return ticket
+
+    def place(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
+    ) -> Placed:
+        """`emit`, and a way to know the record's offset when it is acknowledged."""
+        placed: Placed = self.producer.place(topic, partition, key, value, headers)
+        return placed
 
     async def store(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS

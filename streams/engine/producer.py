@@ -7,8 +7,8 @@ Rules:
 2. `flush` returns when everything emitted before it is acknowledged, or raises.
 3. The first failure is final: the process ends, nothing is emitted or committed after it.
 4. A record that is too large is refused before anything happened.
-5. Some topics are patient (`app.is_patient`): what goes there leaves with the next batch that is not, with a flush, or
-   after `patience_s`. Where little is sent, requests are what broker and event loop are busy with.
+5. Some partitions are patient (`app.is_patient`): what goes there leaves with the next batch that is not, with a flush,
+   or after `patience_s`. Where little is sent, requests are what broker and event loop are busy with.
 6. What goes to a source of this worker is kept until it is acknowledged, then offered to the consumer: what we wrote
    need not be fetched. Not so in heavy traffic.
 """
@@ -30,7 +30,8 @@ from faust.types import TP
 
 from streams.engine.errors import ProduceError, RecordTooLarge
 from streams.engine.pace import Pace
-from streams.engine.tickets import Ticket, acked
+from streams.engine.send_queue import SendQueue
+from streams.engine.tickets import Placed, Ticket, acked
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
@@ -79,6 +80,7 @@ class EngineProducer(driver.Producer):
         self._metadata_tasks: set[asyncio.Task[None]] = set()
         self._known: set[str] = set()
         self._unacked_records = 0
+        self._queue: SendQueue | None = None  # of the driver, once that is started
         self._ebb = asyncio.Event()
         self.error: ProduceError | None = None
 
@@ -129,6 +131,8 @@ class EngineProducer(driver.Producer):
         appended = batch.append(count, None, key, value, headers)
         if appended is None:
             batch.builder.close()  # full: the driver need not wait for the linger
+            if self._queue is not None:
+                self._queue.wake()
             batch = self._begin(topic, partition)
             count = 0
             appended = batch.append(0, None, key, value, headers)
@@ -145,10 +149,17 @@ class EngineProducer(driver.Producer):
 
         -1 when the broker did not say: an idempotent repeat of a record batch that it had already.
         """
+        placed = self.place(topic, partition, key, value, headers)
+        await placed.ticket
+        return -1 if placed.offset is None else placed.offset
+
+    def place(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
+    ) -> Placed:
+        """Emit a record whose offset somebody wants to know."""
         ticket = self.emit(topic, partition, key, value, headers)
-        index = self._open[(topic, partition)].count - 1  # nothing has been appended since
-        await ticket
-        return -1 if ticket.base_offset is None else ticket.base_offset + index
+        batch = self._open[(topic, partition)]
+        return Placed(ticket, batch.count - 1, batch.kept is not None)  # nothing has been appended since
 
     def _begin(self, topic: str, partition: int) -> _OpenBatch:
         if self.error is not None:
@@ -156,7 +167,7 @@ class EngineProducer(driver.Producer):
         producer = cast(Any, self._ensure_producer())
         batch = _OpenBatch(TopicPartition(topic, partition), producer.create_batch(), self._is_short_way(topic))
         if topic in self._known:
-            self._hand_over(batch, is_patient=self.app.is_patient(topic))
+            self._hand_over(batch, is_patient=self.app.is_patient(topic, partition))
         elif topic in self._unknown:
             self._unknown[topic].append(batch)
         else:
@@ -179,8 +190,9 @@ class EngineProducer(driver.Producer):
         if partitions is not None and batch.tp.partition not in partitions:
             raise ValueError(f"topic {batch.tp.topic} has no partition {batch.tp.partition}")
         wait_s = max(self._pace.wait_s, self.app.settings.patience_s) if is_patient else self._pace.wait_s
-        producer._message_accumulator._linger_time = wait_s
-        batch.message_batch = producer._message_accumulator._append_batch(batch.builder, batch.tp)
+        if self._queue is None:
+            self._queue = SendQueue(producer)
+        batch.message_batch = self._queue.put(batch.tp, batch.builder, wait_s)
         batch.message_batch.future.add_done_callback(partial(self._on_done, batch))
         if is_patient:
             self._patient[batch] = None
@@ -266,8 +278,7 @@ class EngineProducer(driver.Producer):
         """Everything emitted before this call is acknowledged, or ProduceError is raised."""
         if self.error is not None:
             raise self.error
-        if self._patient:
+        if self._patient and self._queue is not None:
             self._end_patience(0.0)
-            driver_queue = cast(Any, self._ensure_producer())._message_accumulator
-            driver_queue._wakeup(driver_queue._waiter_future)
+            self._queue.wake()
         await acked(list(self._unacked))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from streams.engine.errors import EngineError
@@ -59,6 +60,23 @@ class Ticket:
             yield from waiter.__await__()
         if self.error is not None:
             raise self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One record on its way. `near`: this worker reads the partition, and its consumer gets the record from here."""
+
+    ticket: Ticket
+    index: int
+    near: bool
+
+    @property
+    def offset(self) -> int | None:
+        """Where the record lies; None before it is acknowledged, and when the broker did not say: an idempotent
+        repeat of a record batch that it had already.
+        """
+        base_offset = self.ticket.base_offset
+        return None if base_offset is None else base_offset + self.index
 
 
 async def acked(tickets: Iterable[Ticket]) -> None:

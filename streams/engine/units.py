@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from streams.engine.batch import Batch
 from streams.engine.producer import NO_HEADERS, Headers
-from streams.engine.tickets import Ticket
+from streams.engine.tickets import Placed, Ticket
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
@@ -49,10 +49,17 @@ class Unit:
         """Emit an event now; the unit's state waits for its acknowledgement. Raises RecordTooLarge."""
         if self._tracker.closed:
             return  # stale: the new owner emits it
-        ticket = self._app.emit(topic, partition, key, value, headers)
-        if ticket is not self._last:
-            self._last = ticket
-            self._wait_for(ticket)
+        self._follow(self._app.emit(topic, partition, key, value, headers))
+
+    def place(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers = NO_HEADERS
+    ) -> Placed | None:
+        """`emit`, and a way to know the event's offset; None when nothing was emitted."""
+        if self._tracker.closed:
+            return None
+        placed = self._app.place(topic, partition, key, value, headers)
+        self._follow(placed.ticket)
+        return placed
 
     def put(self, table: BytesTable, key: bytes, value: bytes) -> None:
         """Write a row of the batch's partition: read by everybody at once, logged later. Raises RecordTooLarge."""
@@ -72,6 +79,11 @@ class Unit:
     async def room(self) -> None:
         """Wait until at most `max_units` units of this partition are in flight. Call it after `finish`."""
         await self._lane.room()
+
+    def _follow(self, ticket: Ticket) -> None:
+        if ticket is not self._last:
+            self._last = ticket
+            self._wait_for(ticket)
 
     def _stage(self, table: BytesTable, key: bytes, value: bytes | None) -> None:
         if self._tracker.closed:

@@ -51,6 +51,19 @@ class FakeTicket:
             raise self.error
 
 
+@dataclass(slots=True)
+class FakePlaced:
+    """``says`` is False of a broker that acknowledges without an offset."""
+
+    ticket: FakeTicket
+    near: bool = True
+    says: bool = True
+
+    @property
+    def offset(self) -> int | None:
+        return self.ticket.offset if self.says and self.ticket.done and self.ticket.error is None else None
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A consumed record, in the shape of the driver's."""
@@ -164,6 +177,11 @@ class FakeEngine:
     ) -> FakeTicket:
         return self._keep(self.emitted, topic, partition, key, value, tuple(headers or ()))
 
+    def place(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
+    ) -> FakePlaced:
+        return FakePlaced(self.emit(topic, partition, key, value, headers))
+
     async def store(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> int:
@@ -252,6 +270,13 @@ class FakeUnit:
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
     ) -> None:
         self._wait_for(self._app.emit(topic, partition, key, value, headers or []))
+
+    def place(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
+    ) -> FakePlaced:
+        placed: FakePlaced = self._app.place(topic, partition, key, value, headers or [])
+        self._wait_for(placed.ticket)
+        return placed
 
     def put(self, table: FakeTable, key: bytes, value: bytes) -> None:
         table.rows.setdefault(self._batch.partition, {})[key] = value

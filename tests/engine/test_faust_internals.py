@@ -91,6 +91,7 @@ DIGESTS: dict[str, str] = {
     "mode.utils.queues:ThrowableQueue.get": "57490d393d4147ff",
     "mode.utils.queues:ThrowableQueue.clear": "d18f09e451acf62e",
     "aiokafka.producer.message_accumulator:MessageAccumulator._append_batch": "4762abfc42cbaa15",
+    "aiokafka.producer.message_accumulator:MessageBatch.__init__": "6fd2fe1c2df19a7e",
     "aiokafka.producer.message_accumulator:MessageAccumulator._pop_batch": "41cc98a298ef2628",
     "aiokafka.producer.message_accumulator:MessageAccumulator.drain_by_nodes": "fc995afbfc5718e2",
     "aiokafka.producer.message_accumulator:MessageAccumulator.fail_all": "f1e12e8100bfcb8c",

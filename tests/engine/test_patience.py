@@ -23,7 +23,7 @@ class Patient(EngineApp):
             async for batch in batches:
                 batch.release()
 
-    def is_patient(self, topic: str) -> bool:
+    def is_patient(self, topic: str, partition: int) -> bool:
         return topic.endswith("told")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from streams.agents.dispatch.ahead import Expected
 from streams.agents.dispatch.flight import Flight
 from streams.agents.ports import BatchPort, RecordPort
 from streams.core.ledger import AttemptRow, LedgerState
@@ -33,18 +35,35 @@ class Admission:
         flight = Flight(message, batch.partition, source, batch, row=row)
         if row is not None:
             flight.cancelled_by = (row.reason.detail if row.reason else "") or "cancelled before it arrived"
-        self._desk.take_off(flight)
-        self._desk.observer.requests(message.stream.value, "accepted", 1)
-        self._desk.boarding.board(flight)
+        self._desk.begin(flight)
 
     def _meet_busy(self, message: Message, batch: BatchPort, source: RecordRef) -> None:
         flight = self._desk.busy[message.message_id]
         if flight is None:  # a command is at work: look again when it has finished
             self._desk.after(message.message_id, lambda: self.admit(message, batch, source))
+        elif flight.source is None:
+            self._meet_ahead(flight, message, batch, source)
         elif flight.message.fingerprint == message.fingerprint:
             self._repeat(message, batch)
         else:
             self._conflict(message, batch)
+
+    def _meet_ahead(self, flight: Flight, message: Message, batch: BatchPort, source: RecordRef) -> None:
+        """The message is under way, and nobody knows yet from which record: perhaps from this one."""
+        written, held = flight.written, flight.batch
+        assert written is not None
+        assert isinstance(held, Expected)
+        if not written.done:
+            written.add_done_callback(lambda _: self._meet_again(message, batch, source))
+        elif flight.message.fingerprint == message.fingerprint:  # the broker did not say: this will do as well
+            flight.source = source
+            held.came(batch)
+        else:
+            self._conflict(message, batch)
+
+    def _meet_again(self, message: Message, batch: BatchPort, source: RecordRef) -> None:
+        if not self._desk.ahead.claim(batch, source.offset):
+            self.admit(message, batch, source)
 
     def _meet_row(self, message: Message, row: AttemptRow, batch: BatchPort, source: RecordRef) -> None:
         if row.source == source:  # a redelivery of the record that made the row: it may owe its receipt
@@ -53,10 +72,18 @@ class Admission:
                 batch.release()
             else:
                 ticket.add_done_callback(lambda _: batch.release())
+        elif row.source is None and row.fingerprint == message.fingerprint:
+            self._adopt(message, row, batch, source)
         elif row.fingerprint == message.fingerprint:
             self._repeat(message, batch)
         else:
             self._conflict(message, batch)
+
+    def _adopt(self, message: Message, row: AttemptRow, batch: BatchPort, source: RecordRef) -> None:
+        """An attempt began ahead of the record, and its worker ended before it knew where that would lie: here."""
+        flight = Flight(message, batch.partition, source, batch, row=row)
+        self._desk.take_off(flight)
+        self._desk.decide(flight, replace(row, source=source))
 
     def _repeat(self, message: Message, batch: BatchPort) -> None:
         self._desk.observer.requests(message.stream.value, "duplicate", 1)

@@ -22,6 +22,7 @@ from typing import Any
 from streams.agents.breaker_view import BreakerView
 from streams.agents.dispatch.account_source import AccountSource
 from streams.agents.dispatch.admission import Admission
+from streams.agents.dispatch.ahead import Ahead
 from streams.agents.dispatch.boarding import Boarding
 from streams.agents.dispatch.book import Book
 from streams.agents.dispatch.calls import Calls, Settled
@@ -100,6 +101,7 @@ class Dispatch:
         self.partitions = Partitions(self)
         self.boarding = Boarding(self)
         self._admission = Admission(self)
+        self.ahead = Ahead(self)
         self._calls = Calls(
             app=app,
             book=self.book,
@@ -133,6 +135,8 @@ class Dispatch:
         began_s = perf_counter()
         batch.retain(len(batch.records))
         for record in batch.records:
+            if self.ahead.claim(batch, record.offset):
+                continue
             found = unpack(record.value or b"")
             if isinstance(found, Message):
                 self._admission.admit(found, batch, RecordRef(batch.topic, batch.partition, record.offset))
@@ -157,6 +161,16 @@ class Dispatch:
         self.resting.remove(flight.message.message_id)
         self.busy[flight.message.message_id] = flight
         self._under_way[flight.message.stream] += 1
+
+    def begin(self, flight: Flight) -> None:
+        """A message that nobody has heard of, or only its cancellation: it stands in line."""
+        self.take_off(flight)
+        self.observer.requests(flight.message.stream.value, "accepted", 1)
+        self.boarding.board(flight)
+
+    def under_way(self, stream: Stream) -> int:
+        """How many messages of a stream are ours and do not rest."""
+        return self._under_way[stream]
 
     def partition_of(self, message_id: str) -> int:
         """Where a message's row lives."""
@@ -299,6 +313,7 @@ class Dispatch:
                 self._waiters.pop(message_id, None)
                 del self.busy[message_id]
         self._landed.set()
+        self.ahead.left(partition)
         self.partitions.left(partition)
 
     # ------------------------------------------------------------------ the clockwork

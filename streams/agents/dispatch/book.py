@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from streams.agents.dispatch.config import DispatchConfig
@@ -67,7 +67,8 @@ class Book:
 
         def is_old(key: bytes, kept: bytes) -> bool:
             row = self._readable(key.decode("ascii", "replace"), kept)
-            return row.changed_ms < before_ms and row.state not in OPEN and not row.owed
+            closed = row.state not in OPEN or row.source is None  # a message that never came
+            return row.changed_ms < before_ms and closed and not row.owed
 
         return len(self._expiry.sweep(partition, is_old))
 
@@ -77,6 +78,7 @@ class Book:
 
     async def settle(self, flights: Sequence[tuple[Flight, AttemptRow]]) -> None:
         """Let each flight rest in its new row: row acknowledged, receipt acknowledged, then the offset."""
+        await acked(unwritten(flight for flight, _ in flights))
         tickets = [self._put(flight, row) for flight, row in flights]
         await acked(tickets)
         failpoint("dispatch.after_result")
@@ -95,6 +97,8 @@ class Book:
             row = replace(row, asked_ms=max(flight.message.requested_ms, flight.message.send_at_ms))
         if flight.batch is None and receipt_kind(row) is not None and not row.owed:
             row = replace(row, owed=True)
+        if row.source is None:
+            row = replace(row, source=flight.source)
         flight.row = row
         return self.write(flight.partition, flight.message.message_id, row)
 
@@ -149,6 +153,11 @@ class Book:
         if isinstance(row, Malformed):
             raise LedgerCorrupt(f"the ledger row of {message_id} cannot be read: {row.detail}")
         return row
+
+
+def unwritten(flights: Iterable[Flight]) -> list[TicketPort]:
+    """Of flights that were taken in ahead of their records: when those are safe."""
+    return [flight.written for flight in flights if flight.source is None and flight.written is not None]
 
 
 def receipt_of(message: Message, row: AttemptRow, kind: ReceiptKind, retry_final: bool) -> Receipt:

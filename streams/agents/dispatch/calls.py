@@ -6,7 +6,7 @@ The order is the product's promise:
 
 Rules:
 
-1. Nothing is handed over before Kafka has acknowledged that it may be (write-ahead).
+1. Nothing is handed over before Kafka has acknowledged that it may be (write-ahead), and the message itself.
 2. Right before the call the ownership of the partition, the age of the group's heartbeat and what is left of the lease
    are checked: a worker that may have been replaced does not call, nor does one whose lease could end before the call.
 3. A whole-batch refusal for the sake of one entry halves the batch; the attempt number stays, nobody pays a try.
@@ -24,7 +24,7 @@ from time import perf_counter
 from typing import assert_never
 
 from streams.agents.breaker_view import BreakerView
-from streams.agents.dispatch.book import Book
+from streams.agents.dispatch.book import Book, unwritten
 from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
@@ -195,6 +195,7 @@ class Calls:
             )
             tickets.append(self.book.write(flight.partition, flight.message.message_id, flight.row))
         await acked(tickets)
+        await acked(unwritten(flights))
 
     def _may_call(self, flight: Flight) -> bool:
         return self.may_write(flight) and self.app.heartbeat_age_s() < self.config.heartbeat_limit_s

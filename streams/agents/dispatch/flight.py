@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streams.agents.dispatch.allowance import Allowance
-from streams.agents.ports import BatchPort
+from streams.agents.ports import OffsetPort, TicketPort
 from streams.core.event import Reason
 from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.message import Message, RecordRef
@@ -16,14 +16,16 @@ from streams.providers.base import Earlier
 class Flight:
     """Mutable, owned by one event loop. ``batch`` is the run of source records that waits for us; None after parking.
 
-    ``row`` is what the ledger holds (None: nothing yet).
+    ``row`` is what the ledger holds (None: nothing yet). ``source`` is None as long as nobody knows where the message's
+    record lies: it was taken in ahead of it, and ``written`` tells when the record is safe.
     """
 
     message: Message
     partition: int
-    source: RecordRef
-    batch: BatchPort | None
+    source: RecordRef | None
+    batch: OffsetPort | None
     row: AttemptRow | None = None
+    written: TicketPort | None = None
     generation: int = 0
     """Of the consumer group when the flight began; rows are written only within it."""
     cancelled_by: str = ""

@@ -80,6 +80,8 @@ class Waker:
         if message_id in desk.busy or not desk.owns(partition):
             return
         row = desk.book.row(partition, message_id)
+        if row is not None and row.source is None:
+            return  # its record is on its way: see Admission
         if row is None or (row.due_ms > desk.clock() and not desk.resting.holds.hastened(message_id)):
             return
         if row.state is LedgerState.PARKED:
@@ -117,6 +119,10 @@ class Waker:
             reason=reason,
             due_ms=max(row.lease_until_ms, now_ms) + delay_ms,
         )
+        if row.source is None:  # its message is not known yet, and comes again
+            await desk.book.write(desk.partition_of(message_id), message_id, doubtful)
+            desk.unlock(message_id)
+            return
         await self._rest(message_id, row, doubtful)
 
     async def pay(self, partition: int, message_id: str, row: AttemptRow) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from streams.agents.configuration import Configured
 from streams.agents.contents import ContentStore
+from streams.agents.intake.ahead import NobodyAhead, TakesAhead
 from streams.agents.intake.config import IntakeConfig
 from streams.agents.intake.configuring import configure
 from streams.agents.intake.counts import IntakeObserver, SilentIntake
@@ -48,6 +49,7 @@ class Intake:
     registry: Registry | None = None
     observer: IntakeObserver = field(default_factory=SilentIntake)
     fetching: Fetches = field(default_factory=NoFetcher)
+    ahead: TakesAhead = field(default_factory=NobodyAhead)
 
     async def handle(self, batch: BatchPort) -> None:
         """Take in a run of requests. Raises only what the engine raises when the process is ending."""

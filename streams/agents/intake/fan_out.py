@@ -16,7 +16,7 @@ from streams.agents.ports import BatchPort, RecordPort
 from streams.core import ids
 from streams.core.event import Reason, ReasonKind
 from streams.core.fanout import PART, Part, mentions_of, message_of, parts_of
-from streams.core.message import Message
+from streams.core.message import Message, Stream
 from streams.engine.errors import RecordTooLarge
 from streams.serde.internal import pack, pack_like
 
@@ -28,10 +28,11 @@ async def fan_out(run: Run, items: Iterable[Item]) -> None:
     """Emit all messages, and the refusals of recipients that cannot be sent to."""
     for item in items:
         await _emit(run, item)
+    run.ahead.send_off()
 
 
 async def _emit(run: Run, item: Item) -> None:
-    request, config = item.request, run.config
+    request = item.request
     parts = await _parts(run, item)
     if item.first:
         run.counts.messages[request.stream] += len(parts)
@@ -40,13 +41,11 @@ async def _emit(run: Run, item: Item) -> None:
             sent = frozenset(part[0] for part in parts)  # "Ann@x" is sent to: of " ann@x" its sender hears nothing
             for recipient in request.refused:
                 run.tell(known_of(request), (recipient.email,), recipient.reason, but=sent)
-    topic, partitions, emit = config.topics.outbound(request.stream), config.partitions, run.unit.emit
-    pack_part = _packer(run, item, parts)
+    give = _giver(run, item, parts)
     for part in parts:
         if item.is_for(part):
-            message_id = part[0]
             try:
-                emit(topic, ids.partition_of(message_id, partitions), message_id.encode(), pack_part(part))
+                give(part)
             except RecordTooLarge as exc:
                 reason = Reason(ReasonKind.MESSAGE_TOO_LARGE, detail=str(exc))
                 run.tell(known_of(request), (part[1].email,), reason)
@@ -67,13 +66,14 @@ async def _parts(run: Run, item: Item) -> list[Part]:
     return item.parts
 
 
-def _packer(run: Run, item: Item, parts: list[Part]) -> Callable[[Part], bytes]:
-    """How to encode the message of a part: what many messages share is encoded once."""
-    shared = item.shared
+def _giver(run: Run, item: Item, parts: list[Part]) -> Callable[[Part], None]:
+    """How to emit the message of a part: what many messages share is encoded once, a few are handed on at once."""
+    shared, stream = item.shared, item.request.stream
     assert shared is not None
     trace = _traceparent(run.batch, item.record)
+    topic, partitions, unit = run.config.topics.outbound(stream), run.config.partitions, run.unit
 
-    def message(part: Part) -> Message:
+    def message_for(part: Part) -> Message:
         return message_of(
             item.request,
             shared,
@@ -85,10 +85,23 @@ def _packer(run: Run, item: Item, parts: list[Part]) -> Callable[[Part], bytes]:
             tenant=item.tenant,
         )
 
+    def give_one(part: Part) -> None:
+        message, partition = message_for(part), ids.partition_of(part[0], partitions)
+        if stream is Stream.TRANSACTIONAL and run.ahead.takes(partition):
+            placed = unit.place(topic, partition, part[0].encode(), pack(message))
+            if placed is not None and placed.near:
+                run.ahead.take(message, partition, placed)
+        else:
+            unit.emit(topic, partition, part[0].encode(), pack(message))
+
     if len(parts) < _MANY:
-        return lambda part: pack(message(part))
-    write = pack_like(message(parts[0]), *PART)
-    return lambda part: write(*part)
+        return give_one
+    write = pack_like(message_for(parts[0]), *PART)
+
+    def give_alike(part: Part) -> None:
+        unit.emit(topic, ids.partition_of(part[0], partitions), part[0].encode(), write(*part))
+
+    return give_alike
 
 
 _is_traceparent = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch

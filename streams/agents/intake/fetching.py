@@ -120,6 +120,12 @@ class LooseUnit:
         if not self._batch.stale:
             self._tickets.append(self._app.emit(topic, partition, key, value, headers or []))
 
+    def place(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
+    ) -> None:
+        """Emit like any other: who waited for a file can wait for its record."""
+        self.emit(topic, partition, key, value, headers)
+
     async def acked(self) -> None:
         """Everything emitted is safe."""
         await acked(self._tickets)

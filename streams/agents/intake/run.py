@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 class Run:
     """One batch on its way through `intake`, taken in at ``now_ms`` (epoch milliseconds)."""
 
-    __slots__ = ("batch", "bulk_door", "config", "counts", "intake", "now_ms", "turn", "unit")
+    __slots__ = ("ahead", "batch", "bulk_door", "config", "counts", "intake", "now_ms", "turn", "unit")
 
     def __init__(self, intake: Intake, batch: BatchPort, unit: UnitPort, now_ms: int) -> None:
         self.intake = intake
+        self.ahead = intake.ahead
         self.config = intake.config
         self.batch = batch
         self.unit = unit
