@@ -30,17 +30,19 @@ _ROOM_SHARE: Final = 0.5
 class Expected:
     """The offset of a record that has not come yet; whoever holds it may be done before."""
 
-    __slots__ = ("_batch", "_released", "abandoned")
+    __slots__ = ("_abandoned", "_batch", "_released")
 
     def __init__(self) -> None:
         self._batch: BatchPort | None = None
         self._released = False
-        self.abandoned = False
+        self._abandoned = False
 
     def came(self, batch: BatchPort) -> None:
         """The record, with one reference of its run."""
         if self._released:
             batch.release()
+        elif self._abandoned:
+            batch.abandon()
         else:
             self._batch = batch
 
@@ -52,7 +54,7 @@ class Expected:
 
     def abandon(self) -> None:
         """See :class:`OffsetPort`."""
-        self.abandoned = True
+        self._abandoned = True
         if self._batch is not None:
             self._batch.abandon()
 
@@ -95,8 +97,8 @@ class Ahead:
         if found is None:
             return False
         flight, expected = found
-        if expected.abandoned or flight.generation != batch.generation:
-            return False  # it belonged to an earlier time here
+        if flight.generation != batch.generation:
+            return False  # of an earlier time here
         expected.came(batch)
         return True
 
