@@ -26,7 +26,7 @@ class SendQueue:
         self._loop = asyncio.get_running_loop()
 
     def put(self, tp: TopicPartition, builder: Any, wait_s: float) -> Any:
-        """Append a record batch, still open; it leaves when it has waited so long or is full, and the broker is free."""
+        """Append a record batch, still open; it leaves when it is full or has waited so long and the broker is free."""
         accumulator = self._accumulator
         batch = MessageBatch(tp, builder, accumulator._batch_ttl, wait_s)
         accumulator._batches[tp].append(batch)
