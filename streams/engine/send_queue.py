@@ -31,7 +31,7 @@ class SendQueue:
         batch = MessageBatch(tp, builder, accumulator._batch_ttl, wait_s)
         accumulator._batches[tp].append(batch)
         if self._leader_of(tp) not in self._in_flight:
-            self._wake_in(wait_s)
+            self.wake_in(wait_s)
         return batch
 
     def wake(self) -> None:
@@ -39,8 +39,8 @@ class SendQueue:
         accumulator = self._accumulator
         accumulator._wakeup(accumulator._waiter_future)
 
-    def _wake_in(self, wait_s: float) -> None:
-        """Not later than that."""
+    def wake_in(self, wait_s: float) -> None:
+        """Let it look not later than that."""
         accumulator = self._accumulator
         waiter = accumulator._waiter_future
         if waiter.done():  # it is about to look, and finds out itself when to look next

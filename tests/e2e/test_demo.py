@@ -51,7 +51,7 @@ def check_report(report: dict[str, Any], messages: int) -> None:
     }  # fmt: skip
     assert all(report["ways_in"].values())
     latency = report["transactional"]
-    assert latency["alone_ms"]["count"] == latency["beside_campaign_ms"]["count"] > 0
+    assert min(latency["alone_ms"]["count"], latency["beside_campaign_ms"]["count"]) > 0
     assert not latency["broken"]
 
 

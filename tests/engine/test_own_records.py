@@ -113,3 +113,32 @@ async def test_in_heavy_traffic_own_records_are_fetched_many_at_a_time(
     assert written == list(range(20))
     assert seen == list(range(40))
     assert app.failure is None
+
+
+async def test_whoever_places_a_record_learns_where_it_lies(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source, elsewhere = f"{topic_prefix}in", f"{topic_prefix}elsewhere"
+    await create(kafka, source, elsewhere)
+    app = EngineApp(settings())
+    came: list[tuple[int, bytes]] = []
+
+    @app.agent(app.batch_topic(source))
+    async def collect(batches: Batches) -> None:
+        async for batch in batches:
+            came.extend((record.offset, record.value) for record in batch.records)
+            batch.release()
+
+    async with running(app):
+        first = [app.place(source, 0, b"k", b"%d" % n) for n in range(3)]
+        other = app.place(elsewhere, 0, b"k", b"x")
+        assert all(placed.near for placed in first) and not other.near  # nobody here reads it
+        assert [placed.offset for placed in first] == [None] * 3
+        for placed in (*first, other):
+            await placed.ticket
+        then = app.place(source, 0, b"k", b"3")
+        await then.ticket
+        assert [placed.offset for placed in (*first, then)] == [0, 1, 2, 3]
+        await until(lambda: len(came) == 4, "all have come")
+    assert came == [(n, b"%d" % n) for n in range(4)]
+    assert app.failure is None

@@ -194,6 +194,7 @@ class Calls:
                 reason=flight.note,
             )
             tickets.append(self.book.write(flight.partition, flight.message.message_id, flight.row))
+        self.app.hasten()
         await acked(tickets)
         await acked(unwritten(flights))
 
