@@ -26,6 +26,7 @@ from streams.metrics import EngineMetrics, Metrics, watch_event_loop
 from streams.parts import Parts
 from streams.settings import Settings, load_settings
 from streams.status import StatusServer
+from streams.tables import ATTEMPTS
 from streams.topics import (
     ALERTS,
     CONTROLS,
@@ -53,7 +54,8 @@ class StreamsApp(EngineApp):
         self.metrics = Metrics(tenants=settings.tenants, version=__version__)
         super().__init__(engine_settings(settings), _Observer(self.metrics, self._on_assigned))
         self.parts = Parts(self, settings, self.metrics, env)
-        self._hurried = frozenset(map(topics_of(settings).name, HURRIED))
+        attempts = next(table for table in self.bytes_tables if table.name == ATTEMPTS)
+        self._hurried = frozenset(map(topics_of(settings).name, HURRIED)) | {attempts.changelog}
         self._outbound = topics_of(settings).name(OUTBOUND)
         self.status = StatusServer(
             settings.worker,
@@ -69,7 +71,7 @@ class StreamsApp(EngineApp):
         self.task(self._timers)
 
     def is_patient(self, topic: str, partition: int) -> bool:
-        """What tells of a message, not what sends it; and what sends it where dispatch says itself when it waits."""
+        """What tells of a message, not what sends it; and a message that dispatch has already: its row comes soon."""
         if topic == self._outbound:
             return self.parts.dispatch.ahead.takes(partition)
         return topic not in self._hurried

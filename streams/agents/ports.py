@@ -123,9 +123,6 @@ class EnginePort(Protocol):
     ) -> int:
         """Emit, wait for the acknowledgement, and tell the record's offset (-1 if the broker did not say)."""
 
-    def hasten(self) -> None:
-        """Somebody waits for what has been emitted: it goes to Kafka without waiting for company."""
-
     def owns(self, topic: str, partition: int) -> bool: ...
     def generation(self) -> int: ...
     def heartbeat_age_s(self) -> float: ...

@@ -141,10 +141,6 @@ class EngineApp(faust.App):
         """`emit`, acknowledged: the record's offset, or -1 when the broker did not say."""
         return await self.producer.store(topic, partition, key, value, headers)
 
-    def hasten(self) -> None:
-        """Somebody waits for what has been emitted to patient topics."""
-        self.producer.hasten()
-
     async def room(self) -> None:
         """Back-pressure for those who emit much without being given batches: wait until less is under way."""
         await self.producer.room()

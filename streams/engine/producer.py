@@ -8,8 +8,7 @@ Rules:
 3. The first failure is final: the process ends, nothing is emitted or committed after it.
 4. A record that is too large is refused before anything happened.
 5. Some partitions are patient (`app.is_patient`): what goes there leaves with the next batch that is not, with a flush,
-   when somebody says that he waits for it (`hasten`), or after `patience_s`. Where little is sent, requests are what
-   broker and event loop are busy with.
+   or after `patience_s`. Where little is sent, requests are what broker and event loop are busy with.
 6. What goes to a source of this worker is kept until it is acknowledged, then offered to the consumer: what we wrote
    need not be fetched. Not so in heavy traffic.
 """
@@ -274,12 +273,6 @@ class EngineProducer(driver.Producer):
         while not self.has_room and self.error is None:
             self._ebb.clear()
             await self._ebb.wait()
-
-    def hasten(self) -> None:
-        """Somebody waits for what has been emitted: nothing of it waits for company any longer."""
-        if self._patient and self._queue is not None:
-            self._end_patience(self._pace.wait_s)
-            self._queue.wake_in(self._pace.wait_s)
 
     async def flush(self) -> None:
         """Everything emitted before this call is acknowledged, or ProduceError is raised."""

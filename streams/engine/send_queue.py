@@ -1,8 +1,8 @@
 """The driver's queue of record batches, and when its sender is woken for it.
 
 The sender looks at everything that waits whenever it is woken, and it can send nothing to a broker that has not yet
-answered the request before; the answer wakes it anyway. So it is woken when there is something to do, not whenever a
-batch is begun: at a few hundred records a second most of its looks were in vain.
+answered the request before; the answer wakes it anyway. So it is woken when there is something that it could send, not
+whenever a batch is begun: at a few hundred records a second most of its looks were in vain.
 """
 # The queue belongs to aiokafka; the engine drives it directly.
 # ruff: noqa: SLF001
@@ -31,7 +31,7 @@ class SendQueue:
         batch = MessageBatch(tp, builder, accumulator._batch_ttl, wait_s)
         accumulator._batches[tp].append(batch)
         if self._leader_of(tp) not in self._in_flight:
-            self.wake_in(wait_s)
+            self._wake_in(wait_s)
         return batch
 
     def wake(self) -> None:
@@ -39,19 +39,19 @@ class SendQueue:
         accumulator = self._accumulator
         accumulator._wakeup(accumulator._waiter_future)
 
-    def wake_in(self, wait_s: float) -> None:
+    def _wake_in(self, in_s: float) -> None:
         """Let it look not later than that."""
         accumulator = self._accumulator
         waiter = accumulator._waiter_future
         if waiter.done():  # it is about to look, and finds out itself when to look next
             return
-        if wait_s <= 0.0:
+        if in_s <= 0.0:
             waiter.set_result(None)
             return
         alarm = accumulator._wakeup_handle
         if alarm is not None:
             when = getattr(alarm, "when", None)  # uvloop's has none if it is due already
-            if when is None or when() <= self._loop.time() + wait_s:
+            if when is None or when() <= self._loop.time() + in_s:
                 return
             alarm.cancel()
-        accumulator._wakeup_handle = self._loop.call_later(wait_s, accumulator._wakeup, waiter)
+        accumulator._wakeup_handle = self._loop.call_later(in_s, accumulator._wakeup, waiter)

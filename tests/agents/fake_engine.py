@@ -189,9 +189,6 @@ class FakeEngine:
         await ticket
         return ticket.offset
 
-    def hasten(self) -> None:
-        """Everything is acknowledged when the test says so."""
-
     def owns(self, topic: str, partition: int) -> bool:
         return self.owned is None or (topic, partition) in self.owned
 

@@ -48,23 +48,6 @@ async def test_patient_records_go_with_the_next_that_are_not(
     assert app.failure is None
 
 
-async def test_patience_ends_for_whoever_says_that_he_waits(
-    kafka: str, topic_prefix: str, settings: MakeSettings
-) -> None:
-    source, told = f"{topic_prefix}in", f"{topic_prefix}told"
-    await create(kafka, source, told)
-    app = Patient(settings(patience_s=A_LONG_TIME_S), source)
-    async with running(app), asyncio.timeout(60):
-        app.emit(told, 0, b"k", b"0")
-        await app.producer.flush()  # the topic is known from here on
-        waiting = [app.emit(told, number % 4, b"k", b"%d" % number) for number in range(8)]
-        app.hasten()
-        for ticket in waiting:
-            await ticket
-        app.hasten()  # nothing waits
-    assert app.failure is None
-
-
 async def test_patience_ends_by_itself(kafka: str, topic_prefix: str, settings: MakeSettings) -> None:
     source, told = f"{topic_prefix}in", f"{topic_prefix}told"
     await create(kafka, source, told)

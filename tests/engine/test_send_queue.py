@@ -13,14 +13,14 @@ from aiokafka.structs import TopicPartition
 
 from streams.engine.send_queue import SendQueue
 
-NODE = 7
+NODE, OTHER = 7, 8
 
 
 class Driver:
-    """A producer whose sender is this test: the driver's real queue, one broker, and what is in flight to it."""
+    """A producer whose sender is this test: the driver's real queue, two brokers, and who of them owes an answer."""
 
     def __init__(self) -> None:
-        cluster = SimpleNamespace(leader_for_partition=lambda tp: NODE)
+        cluster = SimpleNamespace(leader_for_partition=lambda tp: OTHER if tp.partition > 5 else NODE)
         self._message_accumulator = MessageAccumulator(cluster, 1 << 14, 0, 30)
         self._sender = SimpleNamespace(_in_flight=set[int]())
         self.client = SimpleNamespace(cluster=cluster)
@@ -28,7 +28,7 @@ class Driver:
     def look(self) -> list[TopicPartition]:
         """What the sender finds to send now."""
         nodes, _ = self._message_accumulator.drain_by_nodes(ignore_nodes=self._sender._in_flight)
-        return list(nodes.get(NODE, {}))
+        return [tp for batches in nodes.values() for tp in batches]
 
     async def woken(self, within_s: float) -> bool:
         try:
@@ -86,6 +86,15 @@ async def test_a_busy_broker_wakes_it_itself(driver: Driver) -> None:
     assert not driver._message_accumulator.waiter().done()
     driver._sender._in_flight.clear()  # the answer, which the sender waits for as well
     assert driver.look() == [TopicPartition("t", 0)]
+
+
+async def test_a_broker_that_does_not_answer_holds_up_nobody_elses_partitions(driver: Driver) -> None:
+    queue = SendQueue(driver)
+    driver._sender._in_flight.add(NODE)
+    put(queue, 0, 0.0)
+    put(queue, 6, 0.0)
+    assert driver._message_accumulator.waiter().done()
+    assert driver.look() == [TopicPartition("t", 6)]
 
 
 async def test_it_can_be_woken(driver: Driver) -> None:

@@ -194,7 +194,6 @@ class Calls:
                 reason=flight.note,
             )
             tickets.append(self.book.write(flight.partition, flight.message.message_id, flight.row))
-        self.app.hasten()
         await acked(tickets)
         await acked(unwritten(flights))
 
