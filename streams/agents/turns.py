@@ -19,10 +19,10 @@ class Turn:
     def __init__(self, steps: int = STEPS_OF_50_US) -> None:
         self._steps = self._left = steps
 
-    def over(self) -> bool:
-        """One step more was done."""
-        self._left -= 1
-        if self._left:
+    def over(self, steps: int = 1) -> bool:
+        """One step more was done, or one that is as long as several."""
+        self._left -= steps
+        if self._left > 0:
             return False
         self._left = self._steps
         return True

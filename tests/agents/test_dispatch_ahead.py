@@ -318,6 +318,34 @@ async def test_intake_hands_on_what_it_has_emitted() -> None:
     assert taking.sent_off == 1
 
 
+async def test_what_was_taken_in_goes_on_its_way_before_others_have_their_turn() -> None:
+    class Watching(Taking):
+        def __init__(self) -> None:
+            super().__init__(*range(test_intake.PARTITIONS))
+            self.waiting = 0
+            self.seen: set[int] = set()
+
+        def take(self, message: Message, partition: int, placed: Any) -> None:
+            self.waiting += 1
+
+        def send_off(self) -> None:
+            self.waiting = 0
+
+        async def look(self) -> None:
+            while True:
+                self.seen.add(self.waiting)
+                await asyncio.sleep(0)
+
+    watching, d = Watching(), test_intake.Desk()
+    d.intake.ahead = watching
+    look = asyncio.create_task(watching.look())
+    many = (encode_request(test_intake.request(idempotency_key=f"order-{n}")) for n in range(300))
+    await d.take(*many)
+    look.cancel()
+    assert len(d.messages()) == 300
+    assert watching.seen == {0}
+
+
 @pytest.mark.parametrize(
     ("emails", "fields"),
     [

@@ -53,3 +53,9 @@ def test_a_turn_is_over_now_and_then_and_begins_again() -> None:
     ends = [n for n in range(100) if turn.over()]
     assert len(ends) >= 4
     assert len({b - a for a, b in itertools.pairwise(ends)}) == 1
+
+
+def test_long_steps_count_for_several() -> None:
+    short, long = Turn(60), Turn(60)
+    assert [short.over() for _ in range(60)].index(True) == 59
+    assert [long.over(25) for _ in range(6)] == [False, False, True] * 2

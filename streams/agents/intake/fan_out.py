@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
@@ -21,6 +20,7 @@ from streams.engine.errors import RecordTooLarge
 from streams.serde.internal import pack, pack_like
 
 _MANY = 4  # from here on encoding what messages share only once pays
+_STEPS_OF_ONE = 10
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
@@ -41,7 +41,7 @@ async def _emit(run: Run, item: Item) -> None:
             sent = frozenset(part[0] for part in parts)  # "Ann@x" is sent to: of " ann@x" its sender hears nothing
             for recipient in request.refused:
                 run.tell(known_of(request), (recipient.email,), recipient.reason, but=sent)
-    give = _giver(run, item, parts)
+    give, steps = _giver(run, item, parts)
     for part in parts:
         if item.is_for(part):
             try:
@@ -49,8 +49,8 @@ async def _emit(run: Run, item: Item) -> None:
             except RecordTooLarge as exc:
                 reason = Reason(ReasonKind.MESSAGE_TOO_LARGE, detail=str(exc))
                 run.tell(known_of(request), (part[1].email,), reason)
-        if run.turn.over():
-            await asyncio.sleep(0)
+        if run.turn.over(steps):
+            await run.others()
 
 
 async def _parts(run: Run, item: Item) -> list[Part]:
@@ -61,13 +61,16 @@ async def _parts(run: Run, item: Item) -> list[Part]:
         for part in parts_of(item.request, item.shared, _encode, run.config.secret):
             parts.append(part)
             if run.turn.over():
-                await asyncio.sleep(0)
+                await run.others()
         item.parts[:] = parts
     return item.parts
 
 
-def _giver(run: Run, item: Item, parts: list[Part]) -> Callable[[Part], None]:
-    """How to emit the message of a part: what many messages share is encoded once, a few are handed on at once."""
+def _giver(run: Run, item: Item, parts: list[Part]) -> tuple[Callable[[Part], None], int]:
+    """How to emit the message of a part, and for how many steps that counts.
+
+    What many messages share is encoded once; a few are handed on at once.
+    """
     shared, stream = item.shared, item.request.stream
     assert shared is not None
     trace = _traceparent(run.batch, item.record)
@@ -95,13 +98,13 @@ def _giver(run: Run, item: Item, parts: list[Part]) -> Callable[[Part], None]:
             unit.emit(topic, partition, part[0].encode(), pack(message))
 
     if len(parts) < _MANY:
-        return give_one
+        return give_one, _STEPS_OF_ONE
     write = pack_like(message_for(parts[0]), *PART)
 
     def give_alike(part: Part) -> None:
         unit.emit(topic, ids.partition_of(part[0], partitions), part[0].encode(), write(*part))
 
-    return give_alike
+    return give_alike, 1
 
 
 _is_traceparent = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch

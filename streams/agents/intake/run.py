@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from streams.agents.dead_letters import dead_letter
@@ -35,6 +36,11 @@ class Run:
         self.counts = IntakeCounts()
         self.turn = Turn(STEPS_OF_5_US)
         self.bulk_door = batch.topic == intake.config.topics.name(SEND_REQUESTS_BULK)
+
+    async def others(self) -> None:
+        """The other agents' turn; what was taken in ahead does not wait for it."""
+        self.ahead.send_off()
+        await asyncio.sleep(0)
 
     def refuse(self, record: RecordPort, invalid: Invalid, known: Known | None) -> None:
         """A dead letter for us, and for each message that can be told of it a refusal for the sender."""
