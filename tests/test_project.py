@@ -168,12 +168,12 @@ def test_files_that_the_containers_need_exist() -> None:
 
 
 def test_the_kafka_of_the_containers_is_the_kafka_of_the_tests() -> None:
-    pom = (ROOT / "tests/kafka/pom.xml").read_text()
+    pom = (ROOT / "tests/brokers/pom.xml").read_text()
     version = re.search(r"<kafka.version>(.+)</kafka.version>", pom)
     assert version is not None
     image = f"apache/kafka:{version.group(1)}"
     assert SERVICES["kafka"]["image"] == image
-    assert image in (ROOT / "tests/brokers.py").read_text()
+    assert image in (ROOT / "tests/brokers/container.py").read_text()
 
 
 def test_the_configuration_of_the_containers_is_valid_and_its_secrets_are_given() -> None:

@@ -196,7 +196,7 @@ def _broker(kind: str, stack: ExitStack) -> tuple[str, int]:
 def _apache_kafka() -> Any:
     """The server that the tests use too; it comes with the source tree."""
     root = Path(streams.__file__).parent.parent
-    if not (root / "tests" / "brokers.py").exists():
+    if not (root / "tests" / "brokers").is_dir():
         raise BenchFailed("--kafka real needs the source tree; give HOST:PORT of a broker instead")
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
