@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 # What the commands get besides their defaults, e.g. make demo ARGS="--messages 5000", make test ARGS="-k breaker".
 ARGS ?=
 
-.PHONY: help venv demo demo-kafka test test-kafka bench fuzz lint docs-check format lock clean
+.PHONY: help venv demo demo-kafka test test-kafka faults bench fuzz lint docs-check format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -38,6 +38,9 @@ test: venv ## run the tests that need no Kafka server (embedded broker)
 
 test-kafka: venv ## run the tests on a real Apache Kafka, with faults
 	$(BIN)/python -m pytest -q -m kafka -n $(JOBS) --dist worksteal $(ARGS)
+
+faults: venv ## harm the running system in every way we promise to stand, e.g. ARGS="--list", ARGS="kills outage"
+	$(BIN)/python -m tests.faults $(ARGS)
 
 bench: venv ## measure throughput and latency beside something simpler, e.g. ARGS="track --profile"
 	$(BIN)/streams bench $(ARGS)

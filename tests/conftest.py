@@ -67,7 +67,10 @@ def unused_port() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for `apache_kafka` is a `kafka` test; nobody has to remember the marker."""
+    """A test that asks for `apache_kafka` is a `kafka` test; nobody has to remember the marker.
+
+    `make test-kafka` leaves out what is `long`.
+    """
     for item in items:
-        if "apache_kafka" in getattr(item, "fixturenames", ()):
+        if "apache_kafka" in getattr(item, "fixturenames", ()) and item.get_closest_marker("long") is None:
             item.add_marker(pytest.mark.kafka)

@@ -27,7 +27,7 @@ from streams.doctor.providers import check_provider
 from streams.providers import registry
 from streams.providers._http import HttpExchange
 from streams.providers.base import Inbound, Reading, Refused
-from tests.e2e.fleet import Fleet, campaign, single
+from tests.fleet import Fleet, campaign, single
 from tests.providers import toy
 
 pytestmark = pytest.mark.timeout(120)

@@ -13,7 +13,7 @@ from streams.core.alerts import ALERTS_TENANT
 from streams.core.event import EventType
 from streams.failpoints import OF_ALERTS
 from tests.brokers import KafkaServer
-from tests.e2e.fleet import Fleet, single
+from tests.fleet import Fleet, single
 
 pytestmark = pytest.mark.timeout(150)
 

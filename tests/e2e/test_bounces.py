@@ -15,7 +15,7 @@ import pytest
 from streams.broker import free_port
 from streams.core.event import BounceType, EventType, ReasonKind
 from tests.dovecot import PASSWORD, Dovecot, executable, running
-from tests.e2e.fleet import Fleet, single
+from tests.fleet import Fleet, single
 
 pytestmark = pytest.mark.timeout(150)
 

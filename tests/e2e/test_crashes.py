@@ -8,7 +8,7 @@ import pytest
 
 from streams.failpoints import NAMES
 from tests.brokers import KafkaServer
-from tests.e2e.fleet import Fleet, campaign, single
+from tests.fleet import Fleet, campaign, single
 
 pytestmark = [pytest.mark.kafka]
 

@@ -12,7 +12,7 @@ import pytest
 
 from streams.core.event import BounceType, DeliveryEvent, EventType, ReasonKind
 from streams.kafka import KafkaClient
-from tests.e2e.fleet import Fleet, single
+from tests.fleet import Fleet, single
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.core.event import EventType
 from streams.metrics.catalogue import CATALOGUE, PREFIX, STAGE_DURATION, Kind
 from tests.brokers import KafkaServer
-from tests.e2e.fleet import SECRETS, Fleet, campaign, single
+from tests.fleet import SECRETS, Fleet, campaign, single
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -102,7 +102,7 @@ def fleet(apache_kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -
 def scraped(fleet: Fleet) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """By series: every sample of the three processes that says something (counters and histograms: above zero)."""
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {series.name: {} for series in CATALOGUE}
-    for url in (pages(fleet, "w1"), f"http://127.0.0.1:{fleet._ingress_port}", pages(fleet, "poll")):
+    for url in (pages(fleet, "w1"), fleet.ingress_url, pages(fleet, "poll")):
         text = httpx.get(f"{url}/metrics", timeout=5, trust_env=False).text
         samples = {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -138,7 +138,7 @@ def webhook(fleet: Fleet, event: str, message_id: str = "", **more: Any) -> None
             **more,
         },
     }
-    url = f"http://127.0.0.1:{fleet._ingress_port}/webhooks/mailgun"
+    url = f"{fleet.ingress_url}/webhooks/mailgun"
     assert httpx.post(url, json=body, trust_env=False).status_code == 200
 
 
@@ -161,7 +161,7 @@ def eventful(fleet: Fleet) -> None:
     (delivered,) = fleet.produce([single(61, provider="mailgun")])
     fleet.until("Mailgun has it", lambda: delivered in fleet.seen.ended, 30)
     webhook(fleet, "failed", delivered, severity="temporary", **{"delivery-status": {"code": 450}})  # too late
-    httpx.get(f"http://127.0.0.1:{fleet._ingress_port}/t/o/made-up", trust_env=False)
+    httpx.get(f"{fleet.ingress_url}/t/o/made-up", trust_env=False)
     later = int(1000 * (time.time() + 3600))
     fleet.produce([single(70, send_at=later), single(71, send_at=later, stream="bulk")])
     fleet.fault(provider="mailgun", kind="reset_after", count=1)

@@ -11,7 +11,7 @@ import pytest
 
 from streams.broker import free_port
 from streams.core.event import DeliveryEvent, EventType
-from tests.e2e.fleet import Fleet, ids_of
+from tests.fleet import Fleet, ids_of
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import KafkaServer
-from tests.e2e.fleet import Fleet, single
+from tests.fleet import Fleet, single
 
 pytestmark = [pytest.mark.timeout(150)]
 

@@ -22,7 +22,7 @@ from streams.core.event import EventType, ReasonKind
 from streams.core.message import Mailbox
 from streams.core.tenant import Tenant
 from streams.serde.configuration import encode_tenant
-from tests.e2e.fleet import Fleet, ids_of, single
+from tests.fleet import Fleet, ids_of, single
 
 pytestmark = pytest.mark.timeout(170)
 
@@ -42,7 +42,7 @@ class Office:
 
     def account(self, number: int, key: str) -> None:
         """The key that the provider takes from now on."""
-        url = f"{self.fleet._sandbox}/sandbox/mailgun/accounts/t{number}.example"
+        url = f"{self.fleet.sandbox_url}/sandbox/mailgun/accounts/t{number}.example"
         self.client.put(url, json={"api_key": key}).raise_for_status()
 
     def secret(self, number: int, key: str, suffix: str = "") -> str:

@@ -20,7 +20,7 @@ from tests.cli.conftest import (  # noqa: F401 - fixtures
     run_streams,
     without_settings,
 )
-from tests.e2e.fleet import ROOT
+from tests.fleet import ROOT
 from tests.pollers.conftest import REGION, Aws
 
 BOUNCE = (Path(__file__).parent.parent / "payloads" / "ses" / "bounce.json").read_text()

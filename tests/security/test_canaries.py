@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.e2e.fleet import SECRETS, Fleet
+from tests.fleet import SECRETS, Fleet
 
 WRONG_KEY = "canary-refused-api-key"
 ADDRESS_SECRET = "canary-address-secret"
@@ -95,7 +95,7 @@ def traces(embedded_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> dic
         fleet.produce([request(10, provider="mailgun")])
         fleet.produce([request(11, recipients=[{"email": f"{LOCAL}\n@example.net"}])])
         fleet.produce([request(12, subject=f"{SUBJECT}\nBcc: x"), request(0, text=f"other {BODY}")])
-        ingress = f"http://127.0.0.1:{fleet._ingress_port}"
+        ingress = fleet.ingress_url
         for path in ("mailgun", "ses"):
             block = {"timestamp": str(int(time.time())), "token": "t" * 50, "signature": "0" * 64}
             forged = json.dumps({"signature": block, "event-data": {"event": BODY}, "Type": "Notification"})

@@ -1,0 +1,11 @@
+"""The fault bench: real processes, a fault, and the providers' ledger against the events, row by row.
+
+`make faults` runs every row in full size, `make faults ARGS="kills outage"` some, `make faults ARGS=--list` names them.
+A short selection, the same code with fewer messages, is part of `make test-kafka`.
+
+* rows.py: the rows
+* figures.py: what is measured against what must hold
+* proxy.py: the network's faults
+* conftest.py: sizes, figures and brokers for the tests
+* __main__.py: runs rows, keeps their results, prints the summary
+"""

@@ -1,0 +1,49 @@
+"""The rows of the fault bench: what is done to the system, and the module that does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fault. `limit_s` bounds the full size; `root` says that the fault itself needs root."""
+
+    name: str
+    fault: str
+    limit_s: int
+    root: bool = False
+
+    @property
+    def module(self) -> Path:
+        return HERE / f"test_{self.name.replace('-', '_')}.py"
+
+
+ROWS = (
+    Row("kills", "kill -9 of a worker at every step", 900),
+    Row("broker-killed", "brokers killed and restarted: one node, then each of three", 900),
+    Row("broker-frozen", "broker frozen, and cut off", 400),
+    Row("rebalances", "workers come and go while messages are sent", 500),
+    Row("outage", "a provider answers 5xx for five minutes", 500),
+    Row("throttling", "429 with Retry-After in seconds, as a date, as garbage; throttling in words", 200),
+    Row("timeouts", "time-outs, and resets after the body", 200),
+    Row("half-open", "half-open connections, answers of one byte per second", 200),
+    Row("webhooks", "webhooks repeated, shuffled, and earlier than the send result", 300),
+    Row("poison", "garbage, deep JSON, 10 MB, unknown schemas among the requests", 300),
+    Row("schemas", "workers of the last, this and the next release together", 300),
+    Row("clocks", "clocks that are ten minutes off, and jump back", 300),
+    Row("disk-full", "the disk of a worker's tables is full", 200, root=True),
+    Row("rotation", "credentials are rotated under load", 200),
+    Row("restore", "the tables of 1,000,000 messages are restored", 400),
+)
+
+
+def find(name: str) -> Row:
+    """The row of that name; raises KeyError that lists all."""
+    for row in ROWS:
+        if row.name == name:
+            return row
+    raise KeyError(f"no row {name!r}; there are: {', '.join(row.name for row in ROWS)}")
