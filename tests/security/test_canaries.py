@@ -88,7 +88,6 @@ def traces(embedded_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> dic
             "CANARY_ADDRESS_SECRET": ADDRESS_SECRET,
             "STREAMS_KAFKA_ADDRESS_SECRET": "env:CANARY_ADDRESS_SECRET",
             "STREAMS_LOG": "DEBUG",
-            "STREAMS_WORKER_PORT": str(port := _free_port()),
         }
         fleet.start_worker("worker", **worker)
         fleet.produce([request(n) for n in range(3)])
@@ -110,19 +109,13 @@ def traces(embedded_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> dic
         fleet.until("sent, refused and held", come_to_rest, 40)
         pages = {
             "page of ingress": httpx.get(f"{ingress}/metrics").content,
-            "page of the worker": httpx.get(f"http://127.0.0.1:{port}/metrics").content,
+            "page of the worker": httpx.get(f"{fleet.url('worker')}/metrics").content,
         }
         assert b"streams_" in pages["page of the worker"]
         found = {f"topic {name}": held for name, held in everything(embedded_kafka).items()}
     logs = {f"log {name}": (folder / f"{name}.log").read_bytes() for name in ("worker", "ingress")}
     assert b"" not in logs.values()
     return found | pages | logs
-
-
-def _free_port() -> int:
-    from streams.broker import free_port
-
-    return free_port()
 
 
 def _asked_mailgun(fleet: Fleet) -> bool:
