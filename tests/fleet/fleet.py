@@ -60,8 +60,8 @@ class Fleet:
         self._environment = dict(environment or {})
         self._watcher = Watcher(bootstrap, f"{prefix}delivery-events", f"{prefix}oracle")
         folder.mkdir(parents=True, exist_ok=True)
-        self._config = folder / "streams.toml"
-        self._config.write_text(
+        self.config = folder / "streams.toml"
+        self.config.write_text(
             CONFIG.format(
                 bootstrap=kafka_at or bootstrap,
                 profile=profile,
@@ -213,7 +213,7 @@ class Fleet:
 
     def _spawn(self, name: str, arguments: Sequence[str], extra: dict[str, str] | None = None) -> BoundProcess:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("STREAMS_")}
-        ours = {**SECRETS, "STREAMS_CONFIG": str(self._config), "PYTHONPATH": str(ROOT)}
+        ours = {**SECRETS, "STREAMS_CONFIG": str(self.config), "PYTHONPATH": str(ROOT)}
         env = {**clean, **ours, **self._environment, **(extra or {})}
         process = BoundProcess(
             [sys.executable, "-m", "streams", *arguments], env=env, cwd=self.folder, log=self.folder / f"{name}.log"
