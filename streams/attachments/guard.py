@@ -6,7 +6,8 @@ Rules:
 2. What is judged is the address that is connected to, after the name was resolved, for every redirect anew: what a name
    meant a moment ago proves nothing (DNS rebinding).
 3. A host is judged as the client reads it: full-width digits and dots make an address too.
-4. An IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by both.
+4. An IPv6 address that stands for an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by both; what is not in the one
+   block that is given to the public (2000::/3) is not public, whatever else it once was meant for.
 5. From S3 only what the operator allows is read, for it is read with the worker's own rights.
 """
 
@@ -20,7 +21,9 @@ from urllib.parse import unquote_plus, urljoin, urlsplit
 from yarl import URL
 
 _HTTPS = 443
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_NAT64 = IPv6Network("64:ff9b::/96")
+_UNICAST = IPv6Network("2000::/3")  # RFC 4291 §2.4, as IANA gives it out: site-local fec0::/10 is none of it
+_EXAMPLES = IPv6Network("3fff::/20")  # RFC 9637, not known to every Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def web_of(url: str, allow_hosts: Iterable[str]) -> Web | Refused:
         return Refused("is no URL")
     try:
         parts = urlsplit(url)
-        host, port = (URL(url).raw_host or "").rstrip(".").lower(), parts.port or _HTTPS  # as it is connected to
+        host = (URL(url).raw_host or "").rstrip(".").lower()  # as it is connected to
+        port = _HTTPS if parts.port is None else parts.port
     except ValueError:
         return Refused("is no URL")
     if parts.scheme.lower() != "https":
@@ -94,7 +98,13 @@ def is_public(address: str) -> bool:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(one.is_global and not one.is_multicast and not one.is_reserved for one in _meant(parsed))
+    return all(map(_is_global, _meant(parsed)))
+
+
+def _is_global(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address) and (address not in _UNICAST or address in _EXAMPLES):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _meant(address: IPv4Address | IPv6Address) -> Iterable[IPv4Address | IPv6Address]:
@@ -103,7 +113,7 @@ def _meant(address: IPv4Address | IPv6Address) -> Iterable[IPv4Address | IPv6Add
         return (address,)
     if address.ipv4_mapped is not None:
         return (address.ipv4_mapped,)
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return (IPv4Address(int(address) & 0xFFFFFFFF),)
     if int(address) >> 32 == 0:  # ::a.b.c.d, long deprecated, still routed by some
         return (address, IPv4Address(int(address) & 0xFFFFFFFF))

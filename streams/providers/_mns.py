@@ -122,13 +122,22 @@ def certificate_url(url: str) -> str:
 def messages(written: str) -> list[Mapping[str, str]] | None:
     """The messages in XML of MNS (a topic's ``Notification``, a queue's ``Message`` or ``Messages``), a mapping each.
 
-    None if it is none: no XML, another root, or with a document type (entities are not for us).
+    None if it is none: no XML, another root, with a document type (entities are not for us), or with a field that is
+    repeated (as in JSON: nobody can tell which one was meant).
     """
     root = parse_xml(written)
     if root is None or (kind := local_name(root)) not in _ROOTS:
         return None
     found = [root] if kind != "Messages" else [child for child in root if local_name(child) == "Message"]
-    return [{local_name(child): child.text or "" for child in message} for message in found[:MAX_MESSAGES]]
+    read = [_fields(message) for message in found[:MAX_MESSAGES]]
+    fields = [one for one in read if one is not None]
+    return fields if len(fields) == len(read) else None
+
+
+def _fields(message: ET.Element) -> Mapping[str, str] | None:
+    """None if one is repeated."""
+    fields = {local_name(child): child.text or "" for child in message}
+    return fields if len(fields) == len(message) else None
 
 
 def from_base64(written: str) -> str:

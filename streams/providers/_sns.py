@@ -97,7 +97,7 @@ def parse_envelope(body: bytes) -> Envelope | Refused:
     if not all(isinstance(fields.get(name), str) for name in needed):
         return Refused("malformed", "a field of the SNS message is missing or no text")
     arn = _TOPIC_ARN.fullmatch(fields["TopicArn"])
-    timestamp_ms = iso_ms(fields["Timestamp"])
+    timestamp_ms = iso_ms(fields["Timestamp"]) if _TIMESTAMP.fullmatch(fields["Timestamp"]) else 0
     try:
         signature = b64decode(fields["Signature"], validate=True)
         signed = "".join(f"{name}\n{fields[name]}\n" for name in names).encode("utf-8")
@@ -247,4 +247,5 @@ _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
 _FILE = r"(?P<file>SimpleNotificationService-[0-9a-f]{8,64}\.pem)"
 _CERTIFICATE_URL = re.compile(rf"https://sns\.{_REGION}\.amazonaws\.com(?P<cn>\.cn)?(?::443)?/{_FILE}", re.ASCII)
 _MESSAGE_ID = re.compile(r"[0-9A-Za-z-]{1,100}")  # no line end: the string to sign tells fields apart by those alone
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)  # for the same reason
 _TOPIC_ARN = re.compile(rf"arn:aws(?:-cn|-us-gov)?:sns:{_REGION}:\d{{12}}:[A-Za-z0-9_-]{{1,256}}(?:\.fifo)?", re.ASCII)

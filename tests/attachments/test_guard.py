@@ -19,6 +19,8 @@ BUCKETS = ("invoices/2026", "public")
         "100.64.0.1", "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
         "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1",
         "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe",
+        "fec0::1", "feb0::1", "5f00::1", "3fff::1", "100::1", "::ffff:0:127.0.0.1", "::ffff:0:8.8.8.8", "4000::1", "e000::1",
+        "64:ff9b:1::8.8.8.8", "64:ff9b:1:7f00:0:100:808:808",
         "2002:7f00:1::", "2002:a9fe:a9fe::1", "2001:0:4136:e378:8000:63bf:80ff:fffe", "not an address", "",
     ],
 )  # fmt: skip
@@ -51,6 +53,7 @@ def test_an_address_is_no_more_public_in_ipv6_than_in_ipv4(number: int) -> None:
         ("https://files.example@169.254.169.254/", "user or password"),
         ("https://files.example:8443/a", "names port 8443"),
         ("https://files.example:99999/a", "is no URL"),
+        ("https://files.example:0/a", "names port 0"),
         ("https://[::1/a", "is no URL"),
         ("https://files.example\\@127.0.0.1/", "is no URL"),
         ("https://files.example/a b", "is no URL"),

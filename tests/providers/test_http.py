@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -78,6 +80,49 @@ async def test_what_one_answer_leaves_the_next_call_does_not_bring_back() -> Non
             assert isinstance(await exchange(HttpRequest("POST", named, (), b"body"), 5.0), HttpResponse)
     assert len(heads) == 2
     assert not any(b"cookie" in head.lower() for head in heads)
+
+
+def folded(*encodings: str, size: int) -> bytes:
+    """An answer of ``size`` zeros, compressed as often as the header says."""
+    body = b"\0" * size
+    for _ in encodings:
+        body = gzip.compress(body, 9)
+    names = ", ".join(encodings)
+    return f"HTTP/1.1 200 OK\r\nContent-Encoding: {names}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def test_a_compressed_answer_is_read_although_nobody_asked_for_it() -> None:
+    async with serving(answering(folded("gzip", size=1000))) as url:
+        answer = await post(url)
+    assert isinstance(answer, HttpResponse)
+    assert answer.body == b"\0" * 1000
+
+
+@pytest.mark.parametrize(
+    "encodings", [("gzip",), ("gzip", "gzip"), ("gzip", "gzip", "gzip"), ("x-gzip",), ("deflate",)]
+)
+async def test_a_bomb_is_unfolded_to_the_bound_and_no_layer_further(encodings: tuple[str, ...]) -> None:
+    """An answer of two kilobytes in two layers was a gigabyte."""
+    answer = folded(*encodings, size=200_000_000)
+    tracemalloc.start()
+    try:
+        async with serving(answering(answer)) as url:
+            found = await post(url, 20.0, HttpExchange(max_response_bytes=1_000_000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+    assert isinstance(found, NoResponse) if len(encodings) == 1 else isinstance(found, HttpResponse)
+    assert not isinstance(found, HttpResponse) or len(found.body) < 1_000_000
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"x" * 100)[:-9]], ids=["garbage", "cut"])
+async def test_a_compressed_answer_that_is_broken_may_have_been_an_acceptance(body: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with serving(answering(head + body)) as url:
+        answer = await post(url)
+    assert isinstance(answer, NoResponse)
+    assert answer.sent
 
 
 async def test_connections_are_reused() -> None:
