@@ -1,8 +1,10 @@
 # One image for every process: worker, ingress, pollers, console and, for a look around, the sandbox providers.
 FROM python:3.11-slim-bookworm AS packages
 COPY requirements.lock /tmp/requirements.lock
+# Wheels alone: a source package would fetch what builds it, without a hash.
 RUN python -m venv /opt/streams \
- && /opt/streams/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /tmp/requirements.lock
+ && /opt/streams/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
+      -r /tmp/requirements.lock
 
 FROM python:3.11-slim-bookworm
 ENV PATH=/opt/streams/bin:$PATH \

@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 # What the commands get besides their defaults, e.g. make demo ARGS="--messages 5000", make test ARGS="-k breaker".
 ARGS ?=
 
-.PHONY: help venv demo demo-kafka test test-kafka faults bench fuzz lint docs-check format lock clean
+.PHONY: help venv demo demo-kafka test test-kafka faults bench fuzz lint audit sbom docs-check format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -48,11 +48,18 @@ bench: venv ## measure throughput and latency beside something simpler, e.g. ARG
 fuzz: venv ## read 20,000 damaged and random mails in each of the bounce parser's property tests
 	STREAMS_FUZZ_CASES=20000 $(BIN)/python -m pytest -q tests/bounces/test_hostile.py $(ARGS)
 
-lint: venv ## check style, format, types and import rules
+lint: venv ## check style, format, types, import rules and the locked packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict streams
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.supply audit sbom
+
+audit: venv ## look for holes, licences and yanked releases among the locked packages; AUDIT=required fails if it cannot
+	$(BIN)/python -m tests.supply audit
+
+sbom: venv ## write the bill of materials of what is shipped, build/sbom.cdx.json
+	$(BIN)/python -m tests.supply sbom
 
 docs-check: venv ## check that links, commands and file names in the documents exist
 	$(BIN)/python -m pytest -q tests/test_docs.py tests/providers/test_capabilities.py $(ARGS)
