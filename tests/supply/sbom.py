@@ -62,7 +62,7 @@ def _bom(lock: Lock, project: dict[str, Any], extras: Iterable[str], policy: Pol
     direct = _within(map(Requirement, wanted), components)
     bom.register_dependency(product, [components[name] for name in direct])
     for name, asked in _closure(direct, components).items():
-        bom.register_dependency(components[name], [components[other] for other in _needs(name, asked, components)])
+        bom.register_dependency(components[name], [components[other] for other in needs(name, asked, components)])
     return bom
 
 
@@ -98,11 +98,11 @@ def _closure(direct: dict[str, set[str]], known: Iterable[str]) -> dict[str, set
         if name in reached and extras <= reached[name]:
             continue
         reached.setdefault(name, set()).update(extras)
-        waiting += _needs(name, reached[name], known).items()
+        waiting += needs(name, reached[name], known).items()
     return reached
 
 
-def _needs(name: str, extras: set[str], known: Iterable[str]) -> dict[str, set[str]]:
+def needs(name: str, extras: set[str], known: Iterable[str]) -> dict[str, set[str]]:
     """What a package needs with these extras, by its own metadata; nothing when it belongs to another system."""
     try:
         stated = importlib.metadata.requires(name) or []

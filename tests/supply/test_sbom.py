@@ -13,7 +13,7 @@ import pytest
 from tests.supply.__main__ import POLICY, ROOT, SHIPPED, SHIPPED_EXTRAS
 from tests.supply.locks import Pin, read_lock
 from tests.supply.policy import read_policy
-from tests.supply.sbom import write_sbom
+from tests.supply.sbom import needs, write_sbom
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = read_lock(ROOT / SHIPPED)
@@ -68,3 +68,8 @@ def test_the_same_lock_gives_the_same_bytes_and_another_lock_another_number(bill
     write_sbom(changed, PROJECT, SHIPPED_EXTRAS, policy, tmp_path / "other.json")
     numbers = [json.loads(path.read_text())["serialNumber"] for path in (bill, tmp_path / "other.json")]
     assert len(set(numbers)) == 2
+
+
+def test_what_an_extra_brings_counts_only_where_the_extra_is_asked_for() -> None:
+    assert needs("httpx", {"http2"}, {"h2", "anyio"}) == {"h2": set(), "anyio": set()}
+    assert needs("httpx", set(), {"h2", "anyio"}) == {"anyio": set()}
