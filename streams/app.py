@@ -52,7 +52,7 @@ class StreamsApp(EngineApp):
         self._assigned = False
         self.deployment = settings
         self.metrics = Metrics(tenants=settings.tenants, version=__version__)
-        super().__init__(engine_settings(settings), _Observer(self.metrics, self._on_assigned))
+        super().__init__(engine_settings(settings), _Observer(self.metrics, self._on_assigned, self._on_restoring))
         self.parts = Parts(self, settings, self.metrics, env)
         attempts = next(table for table in self.bytes_tables if table.name == ATTEMPTS)
         self._hurried = frozenset(map(topics_of(settings).name, HURRIED)) | {attempts.changelog}
@@ -116,6 +116,9 @@ class StreamsApp(EngineApp):
     def _on_assigned(self) -> None:
         self._assigned = True
 
+    def _on_restoring(self) -> None:
+        self._assigned = False
+
 
 def create_app(settings: Settings, env: Mapping[str, str] | None = None) -> StreamsApp:
     """The worker of these settings, not started. Raises SettingsError for provider options that cannot be used."""
@@ -125,9 +128,10 @@ def create_app(settings: Settings, env: Mapping[str, str] | None = None) -> Stre
 class _Observer(EngineMetrics):
     """Metrics, the knowledge that an assignment is ready, and the failpoints around a commit."""
 
-    def __init__(self, metrics: Metrics, on_assigned: Callable[[], None]) -> None:
+    def __init__(self, metrics: Metrics, on_assigned: Callable[[], None], on_restoring: Callable[[], None]) -> None:
         super().__init__(metrics)
         self._on_assigned = on_assigned
+        self._on_restoring = on_restoring
 
     def on_committing(self) -> None:
         failpoint("commit.before")
@@ -135,6 +139,11 @@ class _Observer(EngineMetrics):
     def on_commit(self, tp: TP, offset: int) -> None:  # type: ignore[override]
         super().on_commit(tp, offset)
         failpoint("commit.after")
+
+    def on_restoring(self, done: int, total: int) -> None:
+        super().on_restoring(done, total)
+        if done < total:
+            self._on_restoring()
 
     def on_rebalance(self, generation: int, partitions: Collection[TP]) -> None:  # type: ignore[override]
         super().on_rebalance(generation, partitions)

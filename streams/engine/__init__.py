@@ -18,7 +18,7 @@ from __future__ import annotations
 from streams.engine.app import EngineApp
 from streams.engine.backlog import Backlog
 from streams.engine.batch import Batch
-from streams.engine.errors import EngineError, EngineFailure, PartitionLost, ProduceError, RecordTooLarge
+from streams.engine.errors import EngineError, EngineFailure, PartitionLost, ProduceError, RecordTooLarge, StoreFailure
 from streams.engine.observer import EngineObserver, SilentObserver
 from streams.engine.producer import NO_HEADERS, Headers
 from streams.engine.reader import CompactedReader
@@ -47,6 +47,7 @@ __all__ = [
     "ProduceError",
     "RecordTooLarge",
     "SilentObserver",
+    "StoreFailure",
     "Ticket",
     "TopicProblem",
     "TopicSpec",

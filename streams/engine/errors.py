@@ -2,6 +2,7 @@
 
 * `RecordTooLarge`: the caller's record; raised at once by `emit`, `put` and `stage`, nothing has happened yet.
 * `ProduceError`: the broker did not acknowledge; the process is already ending, nothing commits any more.
+* `StoreFailure`: rows could not be written to disk; the process ends, and its successor restores them from Kafka.
 * `EngineFailure`: the reason why the process ends with exit code 1, as one line for people.
 """
 
@@ -28,6 +29,10 @@ class ProduceError(EngineError):
 
 class EngineFailure(EngineError):
     """The process ends with exit code 1 for this reason."""
+
+
+class StoreFailure(EngineFailure):
+    """The disk does not take or give rows. Nothing is lost: the changelog has them."""
 
 
 class PartitionLost(EngineError):

@@ -20,6 +20,8 @@ from streams.engine.errors import EngineFailure
 from streams.engine.settings import EngineSettings
 
 Apply = Callable[[TopicPartition, Sequence[Any]], None]
+Tell = Callable[[int, int], None]
+"""How many offsets are read, and how many there are to be read."""
 
 _POLL_MS = 200
 _WAIT_MS = 500
@@ -60,6 +62,7 @@ async def read_to_end(
     starts: Mapping[TopicPartition, int | None],
     apply: Apply,
     stall_timeout_s: float,
+    tell: Tell = lambda done, total: None,
 ) -> dict[TopicPartition, int]:
     """Assign, read every partition from its start (None: the beginning) to its current end, run by run.
 
@@ -75,8 +78,10 @@ async def read_to_end(
     ends = await ends_of(consumer, tps)
     positions = {tp: await consumer.position(tp) for tp in tps}
     behind = {tp for tp in tps if positions[tp] < ends[tp]}
+    total = left = _left(positions, ends)
     progressed_s = time.monotonic()
     while behind:
+        tell(total - left, total)
         for tp, records in (await consumer.getmany(*behind, timeout_ms=_POLL_MS)).items():
             apply(tp, records)
         for tp in list(behind):
@@ -86,13 +91,19 @@ async def read_to_end(
                 progressed_s = time.monotonic()
             if position >= max(ends[tp], consumer.highwater(tp) or 0):
                 behind.discard(tp)
+        left = _left(positions, ends)
         if behind and time.monotonic() - progressed_s > stall_timeout_s:
             tp = min(behind)
             raise EngineFailure(
                 f"reading {tp.topic}[{tp.partition}] to its end made no progress for {stall_timeout_s:.0f} s: "
                 f"offset {positions[tp]} of {ends[tp]}"
             )
+    tell(total, total)
     return positions
+
+
+def _left(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> int:
+    return sum(max(0, end - positions[tp]) for tp, end in ends.items())
 
 
 async def read_range(consumer: aiokafka.AIOKafkaConsumer, tp: TopicPartition, begin: int, end: int) -> list[Any]:

@@ -23,6 +23,9 @@ class EngineObserver(Protocol):
     def on_rebalance(self, generation: int, partitions: Collection[TP]) -> None:
         """An assignment is ready: restored, callbacks done, delivery begins."""
 
+    def on_restoring(self, done: int, total: int) -> None:
+        """So many offsets of all changelogs are restored; `done` is `total` at the end."""
+
     def on_restore(self, table: str, entries: int, seconds: float) -> None:
         """`entries` changelog records of all partitions of `table` were applied."""
 
@@ -43,6 +46,9 @@ class SilentObserver:
         pass
 
     def on_rebalance(self, generation: int, partitions: Collection[TP]) -> None:
+        pass
+
+    def on_restoring(self, done: int, total: int) -> None:
         pass
 
     def on_restore(self, table: str, entries: int, seconds: float) -> None:

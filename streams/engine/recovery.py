@@ -21,6 +21,7 @@ from mode import Service
 
 from streams.engine.errors import EngineFailure
 from streams.engine.log_reading import log_consumer, read_to_end
+from streams.engine.progress import Progress
 from streams.engine.stores import PartitionStore
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class EngineRecovery(Recovery):
             seconds = time.monotonic() - began_s
             for table in tables:
                 self.app.observer.on_restore(table.name, entries.get(table.changelog, 0), seconds)
-            _logger.info("Restored %s records in %.2f s", sum(entries.values()), seconds)
+            _logger.info("Restored %s records in %.2f s", f"{sum(entries.values()):,}", seconds)
         for table in tables:
             table.ready()
 
@@ -130,7 +131,8 @@ class EngineRecovery(Recovery):
                 await consumer.start()
             await self._wipe_impossible(consumer, stores)
             starts = {tp: store.next_offset for tp, store in stores.items()}
-            ends = await read_to_end(consumer, starts, apply, settings.recovery_stall_timeout_s)
+            progress = Progress(self.app.observer.on_restoring)
+            ends = await read_to_end(consumer, starts, apply, settings.recovery_stall_timeout_s, progress)
         except (KafkaError, TimeoutError) as exc:
             raise EngineFailure(f"the tables could not be restored: {exc!r}") from exc
         finally:

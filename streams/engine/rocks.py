@@ -4,12 +4,17 @@ Rules:
 1. A row reaches the disk when its changelog record is acknowledged: one WriteBatch of rows and offset per
    acknowledged record batch. Until then it lives in an overlay that reads look at first.
 2. One worker per data directory, guarded by a lock file.
-3. A database that cannot be opened is destroyed and restored from the changelog.
+3. A database that is damaged is destroyed and restored from the changelog. Not so where the disk or its rights are to
+   blame (full, read-only, locked): that raises StoreFailure, and so does a write that fails. The worker ends, with
+   the changelog as the truth; nothing is committed meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,13 +23,29 @@ from typing import IO, Any, cast
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
-from streams.engine.errors import EngineFailure
+from streams.engine.errors import EngineFailure, StoreFailure
 from streams.engine.settings import EngineSettings
 from streams.engine.tickets import Ticket
+
+_logger = logging.getLogger(__name__)
 
 _OFFSET = b"\x00__next_offset"
 _WRITE_BUFFER_BYTES = 16 << 20
 _CACHE_BYTES = 64 << 20
+_NOT_DAMAGED = tuple(
+    os.strerror(number)
+    for number in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOLCK,
+    )
+)
+"""What rocksdict's exceptions, which are all of one kind, say where the database itself may be whole."""
 
 
 class RocksStores:
@@ -32,8 +53,11 @@ class RocksStores:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._root = settings.data_dir / settings.app_id
-        self._root.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._root / "LOCK")
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self._root / "LOCK")
+        except OSError as exc:
+            raise _failure(self._root, exc) from exc
         if settings.embedded:  # the log it belongs to was in memory
             for child in self._root.iterdir():
                 if child.is_dir():
@@ -120,7 +144,8 @@ class RocksStore:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._db.close()
+            with contextlib.suppress(Exception):  # after a failed write it complains once more
+                self._db.close()
 
     def _write_through(self, rows: dict[bytes, bytes | None]) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -131,16 +156,31 @@ class RocksStore:
                 batch.put(key, value)
         if self.next_offset is not None:
             batch.put(_OFFSET, str(self.next_offset).encode())
-        self._db.write(batch, _write_options())
+        try:
+            self._db.write(batch, _write_options())
+        except Exception as exc:  # rocksdict has no exceptions of its own
+            raise _failure(self._path, exc) from exc
 
     def _open(self) -> Rdict:
-        self._path.mkdir(parents=True, exist_ok=True)
         try:
-            return Rdict(str(self._path), options=_options(self._cache))
-        except Exception:  # noqa: BLE001 - rocksdict has no exceptions of its own
-            shutil.rmtree(self._path)
-            self._path.mkdir(parents=True)
-            return Rdict(str(self._path), options=_options(self._cache))
+            return self._open_at()
+        except Exception as exc:  # see above
+            if any(text in str(exc) for text in _NOT_DAMAGED):
+                raise _failure(self._path, exc) from exc
+            _logger.warning("%s is damaged and restored from its changelog: %s", self._path, exc)
+            shutil.rmtree(self._path, ignore_errors=True)
+        try:
+            return self._open_at()
+        except Exception as exc:
+            raise _failure(self._path, exc) from exc
+
+    def _open_at(self) -> Rdict:
+        self._path.mkdir(parents=True, exist_ok=True)
+        return Rdict(str(self._path), options=_options(self._cache))
+
+
+def _failure(path: Path, exc: Exception) -> StoreFailure:
+    return StoreFailure(f"the tables cannot be kept in {path}: {' '.join(str(exc).split())}")
 
 
 def _options(cache: Cache) -> Options:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import faust
 from faust.types import TP
 
-from streams.engine.errors import PartitionLost
+from streams.engine.errors import PartitionLost, StoreFailure
 from streams.engine.producer import NO_HEADERS
 from streams.engine.stores import PartitionStore
 from streams.engine.tickets import Ticket
@@ -50,12 +50,30 @@ class StagedWrite:
 class TablePartition:
     """The rows of one partition while it is ours, and what is under way to the changelog."""
 
-    __slots__ = ("detached", "held", "last_ticket", "log_end", "number", "on_foreign", "staged", "store", "unacked")
+    __slots__ = (
+        "detached",
+        "held",
+        "last_ticket",
+        "log_end",
+        "number",
+        "on_failure",
+        "on_foreign",
+        "staged",
+        "store",
+        "unacked",
+    )
 
-    def __init__(self, number: int, store: PartitionStore, on_foreign: Callable[[int, int, int], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        store: PartitionStore,
+        on_foreign: Callable[[int, int, int], None],
+        on_failure: Callable[[StoreFailure], None],
+    ) -> None:
         self.number = number
         self.store = store
         self.on_foreign = on_foreign
+        self.on_failure = on_failure
         self.log_end: int | None = None
         """Where our next record must land, if nobody else writes; None before the restore."""
         self.held: list[tuple[bytes, bytes | None, Ticket]] = []
@@ -86,7 +104,11 @@ class TablePartition:
         if ticket.error is not None or self.detached:
             return
         self.unacked -= 1
-        self.store.acked(ticket)
+        try:
+            self.store.acked(ticket)
+        except StoreFailure as exc:
+            self.on_failure(exc)
+            return
         if ticket.base_offset is not None:
             if self.log_end is not None and ticket.base_offset > self.log_end:
                 self.on_foreign(self.number, self.log_end, ticket.base_offset)
@@ -274,7 +296,7 @@ class BytesTable:
                 kept.detach()
                 store = kept.store
                 store.forget_unlogged()
-            self._kept[number] = TablePartition(number, store, self._on_foreign)
+            self._kept[number] = TablePartition(number, store, self._on_foreign, self._on_failure)
         return {number: kept.store for number, kept in self._kept.items()}
 
     def ready(self) -> None:
@@ -290,6 +312,9 @@ class BytesTable:
 
     def _on_foreign(self, partition: int, begin: int, end: int) -> None:
         self._app.repairs.begin(self, partition, begin, end)
+
+    def _on_failure(self, failure: StoreFailure) -> None:
+        self._app.fail(str(failure))
 
     def close(self) -> None:
         for partition in (*self._owned.values(), *self._kept.values()):

@@ -216,7 +216,13 @@ REBALANCES = _counter("rebalances", "Assignments of partitions to this worker.")
 TABLE_RESTORE = _histogram(
     "table_restore_seconds", "Time to restore a table.", (0.1, 0.5, 1, 5, 15, 60, 300), Label("table", limit=32)
 )
+RESTORE_REMAINING = _gauge(
+    "table_restore_remaining_records", "Records that are still to be restored before this worker begins; else 0."
+)
 TABLE_ENTRIES = _gauge("table_entries", "Entries of a table on this worker.", Label("table", limit=32))
+DATA_DIR_FREE = _gauge(
+    "data_dir_free_bytes", "Free space where a worker keeps its tables on disk.", Label("store", ("rocksdb",))
+)
 DEAD_LETTERS = _counter("dead_letters", "Records that nobody could process.", TOPIC, Label("reason", limit=10))
 SUPPRESSIONS = _gauge("suppressions", "Suppressed addresses.", Label("reason", limit=16))
 SUPPRESSION_CHANGES = _counter(
@@ -288,7 +294,9 @@ CATALOGUE: tuple[Series, ...] = (
     LAST_COMMIT,
     REBALANCES,
     TABLE_RESTORE,
+    RESTORE_REMAINING,
     TABLE_ENTRIES,
+    DATA_DIR_FREE,
     DEAD_LETTERS,
     SUPPRESSIONS,
     SUPPRESSION_CHANGES,

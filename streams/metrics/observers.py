@@ -44,6 +44,9 @@ class EngineMetrics:
             for labels in [known for known, _ in family.items() if known not in ours]:
                 family.drop(*labels)
 
+    def on_restoring(self, done: int, total: int) -> None:
+        self._metrics.restore_remaining.at().set(total - done)
+
     def on_restore(self, table: str, entries: int, seconds: float) -> None:
         self._metrics.table_restore.at(table).observe(seconds)
         self._metrics.table_entries.at(table).set(entries)

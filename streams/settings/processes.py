@@ -22,7 +22,11 @@ class WorkerSettings:
 
     host: str = key("127.0.0.1", "Address of the worker's `/metrics` and `/health`.")
     port: int = key(8090, "Port of the worker's `/metrics` and `/health`; 0 takes a free one.", least=0, most=65535)
-    data_dir: str = key("data", "Directory of the tables on disk; each worker of a machine needs its own.")
+    data_dir: str = key(
+        "data",
+        "Directory of the tables on disk; each worker of a machine needs its own. Without room there a worker ends "
+        "(Kafka has the tables: nothing is lost); `streams_data_dir_free_bytes` tells of it before.",
+    )
     store: Store = key(Store.MEMORY, "`memory`, or `rocksdb` for tables that do not fit (needs the extra `rocksdb`).")
     chunk: int = key(128, "Records an agent gets at once, at most.", least=1, most=100_000)
     max_in_flight: int = key(8, "Batches of one partition under way at once, at most.", least=1, most=1024)

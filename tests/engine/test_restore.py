@@ -22,6 +22,10 @@ class Notes(SilentObserver):
     def __init__(self) -> None:
         self.restored: list[tuple[str, int]] = []
         self.rebalances: list[int] = []
+        self.progress: list[tuple[int, int]] = []
+
+    def on_restoring(self, done: int, total: int) -> None:
+        self.progress.append((done, total))
 
     def on_restore(self, table: str, entries: int, seconds: float) -> None:
         self.restored.append((table, entries))
@@ -96,6 +100,9 @@ async def test_the_restored_table_equals_what_was_written(
         assert rows_of(table) == expected
         assert table.count(0) == sum(1 for partition, _ in expected if partition == 0)
     assert notes.restored == [("rows", 3000)]
+    done, total = zip(*notes.progress, strict=True)
+    assert (done[0], done[-1], sorted(done)) == (0, total[-1], list(done))
+    assert set(total) == {3000} or elsewhere.settings.embedded, "the embedded broker tells another end"
     assert notes.rebalances == [PARTITIONS]
 
 

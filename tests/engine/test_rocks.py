@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from rocksdict import Cache
 
 from streams.engine import EngineSettings, Ticket
-from streams.engine.errors import EngineFailure
+from streams.engine.errors import EngineFailure, StoreFailure
 from streams.engine.rocks import RocksStore, RocksStores
 from tests.engine.fakes import FakeRecord
 
@@ -115,3 +117,42 @@ def test_a_data_directory_belongs_to_one_worker(tmp_path: Path) -> None:
         RocksStores(settings)
     first.close()
     RocksStores(settings).close()
+
+
+@contextlib.contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """Writes beyond it fail, as they do on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_the_disk_does_not_take_is_said_and_what_it_has_taken_is_whole(store: RocksStore, path: Path) -> None:
+    def write_much() -> None:
+        for number in range(1000):
+            ticket = Ticket()
+            _write(store, ticket, **{f"key-{number}": "x" * 1000})
+            _ack(store, ticket, number, 1)
+
+    with files_of_at_most(64 * 1024), pytest.raises(StoreFailure, match=f"{path}: .*too large"):
+        write_much()
+    store.close()
+    again = _open(path)
+    assert again.next_offset is not None and 30 < again.next_offset < 70
+    assert dict(again.items()).keys() == {f"key-{number}".encode() for number in range(again.next_offset)}
+    again.close()
+
+
+def test_a_database_that_somebody_holds_is_not_taken_for_a_damaged_one(store: RocksStore, path: Path) -> None:
+    ticket = Ticket()
+    _write(store, ticket, a="1")
+    _ack(store, ticket, 0, 1)
+    with pytest.raises(StoreFailure, match=str(path)):
+        _open(path)
+    store.close()
+    again = _open(path)
+    assert (again.get(b"a"), again.next_offset) == (b"1", 1)
+    again.close()

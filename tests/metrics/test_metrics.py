@@ -165,7 +165,9 @@ def test_the_engine_is_heard_and_lost_partitions_leave_the_page() -> None:
         engine.on_commit(partition, 99)
     engine.on_rebalance(2, [kept])
     engine.on_restore("attempts", 1000, 0.3)
+    engine.on_restoring(700, 1000)
     read = scraped(metrics)
+    assert read["streams_table_restore_remaining_records", ()] == 300
     assert read["streams_consumer_lag_records", (("partition", "0"), ("topic", "outbound"))] == 10
     assert read["streams_consumer_last_commit_timestamp_seconds", (("partition", "0"), ("topic", "outbound"))] == 1234.5
     assert ("streams_consumer_lag_records", (("partition", "1"), ("topic", "outbound"))) not in read
