@@ -26,6 +26,7 @@ else is drawn from `SandboxConfig.mix` by (seed, value of the identity variable 
 Pages of its own
     GET    /sandbox/ledger?provider=NAME&since=EPOCH_MS&kind=accepted|webhook|list      JSON lines
     GET    /sandbox/stats                                 counts, pending webhooks, CPU seconds of the process
+    GET    /sandbox/calls?provider=NAME&since=EPOCH_MS    API calls with their times and answers (the last 100,000)
     GET    /sandbox/rendered?call_id=ID&recipient=ADDR    a copy as it was sent (the last 500 calls)
     POST   /sandbox/faults                                one rule, see `faults` for kinds and fields
     GET    /sandbox/faults    DELETE /sandbox/faults[/ID]

@@ -1,4 +1,4 @@
-"""The sandbox's own pages, under `/sandbox/`: ledger, statistics, faults, copies as sent, SNS topic and certificate."""
+"""The sandbox's own pages, under `/sandbox/`: ledger, statistics, calls, faults, copies as sent, SNS and its certificate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from streams.sandbox.calls import Calls
 from streams.sandbox.faults import Faults, Kind
 from streams.sandbox.ledger import PROVIDERS, Ledger
 from streams.sandbox.mns import Mns
@@ -25,7 +26,7 @@ class Control:
     """Answers requests below /sandbox/."""
 
     def __init__(self, ledger: Ledger, faults: Faults, webhooks: Webhooks, sns: Sns, sqs: Sqs, mns: Mns,
-                 recent: Recent, set_account: Callable[[str, str], None],
+                 recent: Recent, calls: Calls, set_account: Callable[[str, str], None],
                  refuse_connections: Callable[[float], None], started_ms: int) -> None:  # fmt: skip
         self._ledger = ledger
         self._faults = faults
@@ -34,6 +35,7 @@ class Control:
         self._sqs = sqs
         self._mns = mns
         self._recent = recent
+        self._calls = calls
         self._set_mailgun_account = set_account
         self._refuse_connections = refuse_connections
         self._started_ms = started_ms
@@ -46,6 +48,8 @@ class Control:
                 return _json(self.stats())
             case "GET", ["ledger"]:
                 return await self._stream_ledger(request)
+            case "GET", ["calls"]:
+                return self._list_calls(request)
             case "GET", ["rendered"]:
                 copy = self._recent.rendered(request.query.get("call_id", ""), request.query.get("recipient", ""))
                 return _json({"error": "not known (any more)"}, 404) if copy is None else _json(copy)
@@ -90,11 +94,9 @@ class Control:
         }
 
     async def _stream_ledger(self, request: web.BaseRequest) -> web.StreamResponse:
-        provider = request.query.get("provider")
+        provider, since_ms = request.query.get("provider"), _since_ms(request)
         kind = request.query.get("kind")
-        try:
-            since_ms = int(request.query.get("since", "0"))
-        except ValueError:
+        if since_ms is None:
             return _json({"error": "since is a time in epoch milliseconds"}, 400)
         if provider not in (None, *PROVIDERS) or kind not in (None, *_KINDS):
             return _json(
@@ -109,6 +111,12 @@ class Control:
                 await response.write(block)
         await response.write_eof()
         return response
+
+    def _list_calls(self, request: web.BaseRequest) -> web.Response:
+        provider, since_ms = request.query.get("provider"), _since_ms(request)
+        if since_ms is None or provider not in (None, *PROVIDERS):
+            return _json({"error": f"since is in epoch milliseconds, provider one of {', '.join(PROVIDERS)}"}, 400)
+        return _json({"calls": self._calls.since(since_ms, provider)})
 
     def _handle_faults(self, method: str, rule: str | None, body: bytes) -> web.Response:
         if method == "GET" and rule is None:
@@ -153,6 +161,13 @@ class Control:
             "signing_cert_url": sns.certificate_url,
             "certificate": f"/sandbox/sns/{sns.file_name}",
         }
+
+
+def _since_ms(request: web.BaseRequest) -> int | None:
+    try:
+        return int(request.query.get("since", "0"))
+    except ValueError:
+        return None
 
 
 def _json(content: Any, status: int = 200) -> web.Response:

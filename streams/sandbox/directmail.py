@@ -215,8 +215,7 @@ class DirectMail:
         else:
             http = 400 if fault.kind is Kind.THROTTLE and fault.status is None else status
             response = error_answer(fault.code or code, fault.body if fault.body is not None else text, http)
-        if fault.retry_after is not None:
-            response.headers["Retry-After"] = f"{fault.retry_after:g}"
+        response.headers.update(fault.retry_header(self._now_ms()))
         return response
 
 

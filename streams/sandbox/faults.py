@@ -10,7 +10,9 @@ Fields of a rule (all but `kind` optional):
   rate        share of the matching calls (or entries) that are hit, 0..1 (default 1)
   count       the rule ends after so many hits
   seconds     the rule ends after so many seconds (for connect_refused: required, and its length)
-  status, body, code, retry_after (seconds, sent as Retry-After)     the answer; sensible per provider and status
+  status, body, code, retry_after     the answer; sensible per provider and status. retry_after goes out as Retry-After:
+              seconds as a number, a text as it is
+  retry_date  true: the seconds of retry_after go out as a date (RFC 9110 10.2.3)
   hold_s      how long a timeout holds its connection before cutting it, or how long a slow answer takes (default 30)
 
 kind             accepted?  the client sees
@@ -34,6 +36,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from email.utils import formatdate
 from enum import StrEnum
 from typing import Any, Final
 
@@ -86,11 +89,25 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
     status: int | None = None
     body: str | None = None
     code: str | None = None
-    retry_after: float | None = None
+    retry_after: float | str | None = None
+    retry_date: bool = False
     hold_s: float = 30.0
     id: int = 0
     hits: int = 0
     ends_ms: int | None = None
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The wait in seconds, None where there is none or only a text."""
+        return self.retry_after if isinstance(self.retry_after, int | float) else None
+
+    def retry_header(self, now_ms: int) -> dict[str, str]:
+        """The header of the answer, empty without ``retry_after``."""
+        if self.retry_after is None or isinstance(self.retry_after, str):
+            return {} if self.retry_after is None else {"Retry-After": self.retry_after}
+        if self.retry_date:
+            return {"Retry-After": formatdate(now_ms / 1000 + self.retry_after, usegmt=True)}
+        return {"Retry-After": f"{self.retry_after:g}"}
 
 
 def _problem(rule: Fault) -> str | None:
@@ -110,6 +127,8 @@ def _problem(rule: Fault) -> str | None:
         or (rule.count is not None and rule.count < 1)
     ):
         return "hold_s must not be negative; seconds and count are positive"
+    if rule.retry_date and rule.retry_after_s is None:
+        return "retry_date needs seconds in retry_after"
     if rule.kind is Kind.CONNECT_REFUSED and rule.seconds is None:
         return "connect_refused needs seconds"
     return None

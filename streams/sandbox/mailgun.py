@@ -225,14 +225,13 @@ class Mailgun:
         """The answer of a fault."""
         throttled = fault.kind is Kind.THROTTLE
         status = fault.status or (429 if throttled else 502 if fault.kind is Kind.STATUS_AFTER else 500)
-        headers = {"Retry-After": f"{fault.retry_after:g}"} if fault.retry_after is not None else None
+        headers = fault.retry_header(self._now_ms())
         if fault.body is not None:
             text = fault.body
             kind = "application/json" if text.lstrip().startswith("{") else "text/plain"
             return web.Response(status=status, text=text, content_type=kind, headers=headers)
-        response = _default_fault(status, account or self._config.domain, fault.retry_after, self._now_ms())
-        if headers:
-            response.headers.update(headers)
+        response = _default_fault(status, account or self._config.domain, fault.retry_after_s, self._now_ms())
+        response.headers.update(headers)
         return response
 
 

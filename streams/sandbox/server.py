@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
+from streams.sandbox.calls import Calls
 from streams.sandbox.config import SandboxConfig
 from streams.sandbox.control import Control
 from streams.sandbox.directmail import DirectMail, is_call
@@ -70,6 +71,7 @@ class Sandbox:
         self.sns = Sns(config.ses, key_path, self.webhooks.poster, now_ms)
         self.sqs = Sqs(config.ses, now_ms, lambda: self.url)
         lists, draw, recent = SuppressionLists(), Draw(config.seed, config.mix), Recent()
+        self.calls = Calls()
         self.mailgun = Mailgun(
             config.mailgun, self.ledger, self.webhooks, lists, draw, recent,
             identity_variable=config.identity_variable, unit_ms=unit_ms, seed=config.seed, now_ms=now_ms,
@@ -91,6 +93,7 @@ class Sandbox:
             self.sqs,
             self.mns,
             recent,
+            self.calls,
             self.mailgun.set_account,
             self.refuse_connections,
             now_ms(),
@@ -240,6 +243,7 @@ class Sandbox:
     async def _provide(
         self, provider: Mailgun | Ses | DirectMail, request: web.BaseRequest, body: bytes
     ) -> web.StreamResponse:
+        began_ms = self._now_ms()
         account, sending = provider.account_and_operation(request)
         fault = self.faults.hit(provider.provider, account, sending, REQUEST_KINDS)
         if fault is not None and fault.kind in _BEFORE:
@@ -247,9 +251,10 @@ class Sandbox:
         else:
             response = await provider.handle(request, body)
         await self._wait_latency()
-        if fault is None or fault.kind in (Kind.STATUS, Kind.THROTTLE):
-            return response
-        return await self._strike(fault, request, response, provider, account)
+        if fault is not None and fault.kind not in (Kind.STATUS, Kind.THROTTLE):
+            response = await self._strike(fault, request, response, provider, account)
+        self.calls.add(provider.provider, account, sending, began_ms, self._now_ms(), response, fault)
+        return response
 
     async def _wait_latency(self) -> None:
         base, jitter = self.config.latency_ms

@@ -280,12 +280,11 @@ class Ses:
         """The answer of a fault."""
         status = fault.status or {Kind.THROTTLE: 429, Kind.STATUS_AFTER: 502}.get(fault.kind, 500)
         code, text = _FAULT_CODES.get(status, ("InternalServiceErrorException", "Service error"))
-        retry = {"Retry-After": f"{fault.retry_after:g}"} if fault.retry_after is not None else {}
         if status in (502, 504) and fault.code is None and fault.body is None:  # a proxy in front, not the service
             response = web.Response(status=status, text=f"<html><body>{status}</body></html>", content_type="text/html")
         else:
             response = error_answer(fault.code or code, fault.body if fault.body is not None else text, status)
-        response.headers.update(retry)
+        response.headers.update(fault.retry_header(self._now_ms()))
         return response
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from base64 import b64encode
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -215,3 +217,46 @@ async def test_latency_delays_every_provider_answer(start: START, http: aiohttp.
     begun = loop.time()
     assert (await send(http, sandbox))[0] == 200
     assert loop.time() - begun >= 0.08
+
+
+@pytest.mark.parametrize("path", ["mailgun", "ses"])
+async def test_retry_after_goes_out_in_seconds_as_a_date_or_as_any_text(
+    path: str, start: START, http: aiohttp.ClientSession
+) -> None:
+    sandbox = await start()
+    call = send if path == "mailgun" else send_ses
+    now_s = time.time()
+    await fault(http, sandbox, kind="throttle", provider=path, count=1, retry_after=120)
+    assert (await call(http, sandbox))[2]["Retry-After"] == "120"
+    await fault(http, sandbox, kind="throttle", provider=path, count=1, retry_after=120, retry_date=True)
+    date = parsedate_to_datetime((await call(http, sandbox))[2]["Retry-After"])
+    assert 118 < date.timestamp() - now_s < 130
+    await fault(http, sandbox, kind="throttle", provider=path, count=1, retry_after="soon; or not")
+    assert (await call(http, sandbox))[2]["Retry-After"] == "soon; or not"
+    rule = {"kind": "throttle", "retry_after": "soon", "retry_date": True}
+    async with http.post(f"{sandbox.url}/sandbox/faults", json=rule) as answer:
+        assert answer.status == 400
+
+
+async def test_calls_are_listed_with_their_times_and_what_struck_them(
+    start: START, http: aiohttp.ClientSession
+) -> None:
+    sandbox = await start()
+    await fault(http, sandbox, kind="throttle", provider="mailgun", count=1, retry_after=3)
+    await send(http, sandbox)
+    await send(http, sandbox)
+    await fault(http, sandbox, kind="timeout_after", provider="mailgun", count=1, hold_s=0.2)
+    with pytest.raises(aiohttp.ClientError):
+        await send(http, sandbox)
+    await send_ses(http, sandbox)
+    async with http.get(f"{sandbox.url}/sandbox/calls?provider=mailgun") as answer:
+        calls = (await answer.json())["calls"]
+    assert [(one["status"], one["retry_after"], one["fault"]) for one in calls] == [
+        (429, "3", "throttle"), (200, "", ""), (200, "", "timeout_after"),
+    ]  # fmt: skip
+    assert all(one["sends"] and one["account"] == "mg.example.com" for one in calls)
+    assert calls[-1]["answered_ms"] - calls[-1]["began_ms"] >= 190
+    async with http.get(f"{sandbox.url}/sandbox/calls?since={calls[-1]['answered_ms'] + 1}") as answer:
+        assert [one["provider"] for one in (await answer.json())["calls"]] == ["ses"]
+    async with http.get(f"{sandbox.url}/sandbox/calls?since=yesterday") as answer:
+        assert answer.status == 400
