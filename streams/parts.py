@@ -49,8 +49,10 @@ from streams.configured import (
     topics_of,
 )
 from streams.content.render import Renderer
+from streams.core.clock import FleetClock
 from streams.core.message import Message, RecordRef
 from streams.engine import Backlog, BytesTable, CompactedReader, EngineApp, EngineFailure, Unit
+from streams.fleet_clock import BrokerTime
 from streams.gauges import measure
 from streams.metrics import (
     AlertsMetrics,
@@ -84,6 +86,7 @@ from streams.tables import (
 from streams.tenant_events import EventTopics
 from streams.topics import (
     BREAKERS,
+    CLOCK,
     CONTENTS,
     CONTROLS,
     LOOKUPS,
@@ -97,11 +100,6 @@ from streams.tracking.setup import reader_of, tracker_of
 _SWEEP_S = 10.0
 
 log = logging.getLogger(__name__)
-
-
-def now_ms() -> int:
-    """The wall clock, in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 class Parts:
@@ -118,6 +116,9 @@ class Parts:
         self._settings = settings
         self._metrics = metrics
         self._running = AsyncExitStack()
+        self.clock = FleetClock(lambda: time.time_ns() // 1_000_000, time.monotonic)
+        self.broker_time = BrokerTime(self.clock, topics.name(CLOCK), aiokafka_options(settings.kafka), metrics)
+        now_ms = self.clock.now_ms
         self.partitions = partitions
         self.adapters = build_adapters(settings, env)
         main = {name: adapter for name, adapter in self.adapters.items() if "/" not in name}
@@ -186,7 +187,7 @@ class Parts:
             templates(self.readers[TEMPLATES]),
             self.tenants,
             intake_config(self._settings),
-            now_ms,
+            self.clock.now_ms,
             observer=IntakeMetrics(self._metrics),
             fetching=self.fetching,
         )
@@ -211,7 +212,7 @@ class Parts:
             accounts=Accounts(self._settings, self.tenants, env),
             config=config,
             observer=DispatchMetrics(self._metrics),
-            clock=now_ms,
+            clock=self.clock.now_ms,
             crash=self._crash,
         )
         for tenant in self.tenants.fallback.values():
@@ -236,7 +237,7 @@ class Parts:
                 alerts=None if alert_sender(settings) is None else lambda tenant: bool(self._alert_address(tenant)),
                 tenant_topics=self.event_topics.ready,
             ),
-            now_ms,
+            self.clock.now_ms,
             TrackMetrics(self._metrics),
         )
 
@@ -249,9 +250,10 @@ class Parts:
         self._running.push_async_callback(self.fetching.stop)
         self._running.push_async_callback(self.backlog.stop)
         self._running.push_async_callback(self.dispatch.lanes.aclose)
+        self._running.push_async_callback(self.broker_time.stop)
         for reader in self.readers.values():
             self._running.push_async_callback(reader.stop)
-        await asyncio.gather(*(reader.start() for reader in self.readers.values()))
+        await asyncio.gather(self.broker_time.start(), *(reader.start() for reader in self.readers.values()))
         await self.event_topics.start()
         for name, adapter in self.adapters.items():
             prepare = getattr(adapter, "prepare", None)
@@ -275,6 +277,7 @@ class Parts:
     async def run(self) -> None:
         """Timers, until cancelled: dispatch's own, quotas, gaps of webhooks, forgetting old rows."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.broker_time.run())
             tasks.create_task(self.dispatch.run())
             tasks.create_task(self.quotas.run())
             tasks.create_task(self.gaps.run())
@@ -343,7 +346,7 @@ class Parts:
     def _composer(self, adapters: Mapping[str, Provider]) -> Composes:
         """What stands before every provider call; in a test environment staging stands around it."""
         renderer = Renderer(text_from_html=self._settings.dispatch.text_from_html)
-        composer = Composer(self.contents, renderer, adapters, tracker_of(self._settings, now_ms))
+        composer = Composer(self.contents, renderer, adapters, tracker_of(self._settings, self.clock.now_ms))
         return composer if self.staging is None else StagedComposer(composer, self.staging)
 
     def _alerts(self, digests: BytesTable) -> Alerts | None:
@@ -359,7 +362,7 @@ class Parts:
             60 * settings.alerts.every_min,
             settings.alerts.provider,
         )
-        return Alerts(self._app, digests, Unit, config, now_ms, AlertsMetrics(self._metrics))
+        return Alerts(self._app, digests, Unit, config, self.clock.now_ms, AlertsMetrics(self._metrics))
 
     def _alert_address(self, tenant: str) -> str:
         record = self.tenants.get(tenant)
@@ -387,9 +390,9 @@ class Parts:
             await asyncio.sleep(_SWEEP_S)
             for partition in self._owned():
                 for agent in (self.dispatch, self.track, self.normalise, self.lookups):
-                    await agent.sweep(partition, now_ms())
+                    await agent.sweep(partition, self.clock.now_ms())
                 if self.alerts is not None:
-                    await self.alerts.sweep(partition, now_ms())
+                    await self.alerts.sweep(partition, self.clock.now_ms())
                 await asyncio.sleep(0)
 
     def _owned(self) -> Iterable[int]:

@@ -51,6 +51,7 @@ CONTROLS = "controls"
 QUOTAS = "quotas"
 SUPPRESSION_RULES = "suppression-rules"
 ALERTS = "alerts"
+CLOCK = "clock"
 
 WEBHOOK_TYPES = ("mailgun", "ses", "directmail", "bounces", "tracking")
 """Those that every deployment has; types of outside modules come with the configuration."""
@@ -128,6 +129,7 @@ class Topics:
             (BREAKERS, _COMPACT),
             (CONTROLS, _COMPACT),
             (QUOTAS, _kept(1 / 24)),
+            (CLOCK, _kept(1 / 24) | {"message.timestamp.type": "LogAppendTime"}),
             (SUPPRESSION_RULES, _COMPACT),
         ]
         return tuple(TopicSpec(self.name(n), True, c) for n, c in keyed) + tuple(

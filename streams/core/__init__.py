@@ -14,5 +14,6 @@ Read in this order:
     ledger          the states of a send attempt, written ahead of every call
     command         what may be asked of dispatch
     classification  reply codes and provider words, sorted into kinds
+    clock           what time it is, where machines disagree
     retry, breaker, routing, limits   the policies dispatch follows
 """

@@ -248,6 +248,9 @@ ALERTS = _counter(
     Label("result", ("asked", "no_address", "unsendable")),
 )
 CREDENTIAL_EXPIRY = _gauge("credential_expiry_timestamp_seconds", "When a credential or certificate expires.", PROVIDER)
+CLOCK_OFFSET = _gauge(
+    "clock_offset_seconds", "By how much this machine's clock is ahead of Kafka's, by which the fleet goes."
+)
 EVENT_LOOP_DELAY = _gauge("event_loop_delay_seconds", "By how much the event loop was last late.")
 BUILD_INFO = _gauge("build_info", "1, with the version as label.", Label("version", limit=1))
 
@@ -304,6 +307,7 @@ CATALOGUE: tuple[Series, ...] = (
     RECONCILIATIONS,
     ALERTS,
     CREDENTIAL_EXPIRY,
+    CLOCK_OFFSET,
     EVENT_LOOP_DELAY,
     BUILD_INFO,
 )
