@@ -1,4 +1,4 @@
-"""The sandbox's own pages, under `/sandbox/`: ledger, statistics, calls, faults, copies as sent, SNS and its certificate."""
+"""The pages below `/sandbox/`: ledger, statistics, calls, faults, copies as sent, SNS topic and certificate."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from streams.core.outcome import BatchOutcome
 from streams.providers import _mns
 from streams.providers._mns_queue import Access
 from streams.providers._sns import Certificates, load_pinned
+from streams.providers._waiting import no_earlier
 from streams.providers.base import (
     Batch,
     CannotTell,
@@ -91,7 +92,7 @@ class DirectMail:
         return request.build_request(self.config, batch, now_ms)
 
     def read_response(self, batch: Batch, answer: HttpResponse | NoResponse, now_ms: int) -> BatchOutcome:
-        return response.read_response(batch, answer)
+        return no_earlier(response.read_response(batch, answer), answer, now_ms)
 
     async def find(self, question: Question, exchange: Exchange, now_ms: int) -> Finding:
         return CannotTell("DirectMail has no search; its notification settles it")

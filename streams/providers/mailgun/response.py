@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import assert_never
 
 from streams.core.event import Reason, ReasonKind
@@ -29,9 +28,8 @@ from streams.core.outcome import (
     Uncertain,
 )
 from streams.providers._payload import detail, json_object, no_brackets, text
+from streams.providers._waiting import clamped, retry_after_s, until_s
 from streams.providers.base import Batch, HttpResponse, NoResponse, unanswered
-
-MAX_WAIT_S = 86_400.0
 
 _WRONG_PATH = "mailgun magnificent api"
 
@@ -131,26 +129,11 @@ def _for_all(batch: Batch, outcome: Outcome) -> BatchOutcome:
 def wait_s(answer: HttpResponse, said: str, now_ms: int) -> float | None:
     """How long Mailgun asks us to wait, in seconds between 0 and a day; None if it does not say.
 
-    It is in the words ("try again after 120 seconds", or after a date); a ``Retry-After`` is taken too.
+    It is in the words ("try again after 120 seconds", or after a date), or in ``Retry-After``; the longer one counts.
     """
-    seconds = _SECONDS.search(said)
-    if seconds:
-        return _clamped(float(seconds[1]))
-    date = _DATE.search(said)
-    if date:
-        return _until(date[1], now_ms)
-    header = answer.headers.get("retry-after", "").strip()
-    if header.isascii() and header.isdigit():
-        return _clamped(float(header[:9]))
-    return _until(header, now_ms) if header else None
-
-
-def _until(date: str, now_ms: int) -> float | None:
-    try:
-        return _clamped(parsedate_to_datetime(date).timestamp() - now_ms / 1000)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _clamped(seconds: float) -> float:
-    return min(max(seconds, 0.0), MAX_WAIT_S)
+    asked = [retry_after_s(answer, now_ms)]
+    if seconds := _SECONDS.search(said):
+        asked.append(clamped(float(seconds[1])))
+    elif date := _DATE.search(said):
+        asked.append(until_s(date[1], now_ms))
+    return max((wait for wait in asked if wait is not None), default=None)

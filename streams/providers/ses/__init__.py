@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 from streams.core.outcome import BatchOutcome
 from streams.providers import _sns
+from streams.providers._waiting import no_earlier
 from streams.providers.base import (
     Batch,
     CannotTell,
@@ -90,7 +91,7 @@ class Ses:
     def read_response(self, batch: Batch, answer: HttpResponse | NoResponse, now_ms: int) -> BatchOutcome:
         if isinstance(answer, HttpResponse) and response.error_code(answer) in _STALE_CREDENTIALS:
             self._signer.forget()
-        return response.read_response(batch, answer)
+        return no_earlier(response.read_response(batch, answer), answer, now_ms)
 
     async def find(self, question: Question, exchange: Exchange, now_ms: int) -> Finding:
         return CannotTell("SES has no search; its Send event settles it")
