@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 # What the commands get besides their defaults, e.g. make demo ARGS="--messages 5000", make test ARGS="-k breaker".
 ARGS ?=
 
-.PHONY: help venv demo demo-kafka test test-kafka faults bench fuzz lint audit sbom docs-check format lock clean
+.PHONY: help venv demo demo-kafka test test-kafka faults mutations bench fuzz lint audit sbom docs-check format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -41,6 +41,9 @@ test-kafka: venv ## run the tests on a real Apache Kafka, with faults
 
 faults: venv ## harm the running system in every way we promise to stand, e.g. ARGS="--list", ARGS="kills outage"
 	$(BIN)/python -m tests.faults $(ARGS)
+
+mutations: venv ## take safeguards out of a copy, one by one, and see that the tests notice
+	$(BIN)/python -m tests.mutations $(ARGS)
 
 bench: venv ## measure throughput and latency beside something simpler, e.g. ARGS="track --profile"
 	$(BIN)/streams bench $(ARGS)
