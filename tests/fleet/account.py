@@ -97,7 +97,7 @@ def _settled(
     ways: Counter[str] = Counter()
     for identity, provider, attempt in attempts:
         if f"{provider}#{attempt}" in acceptances.get(identity, ()):
-            ways[f"{provider}: accepted, {_PROOF[provider]}, not sent again"] += 1
+            ways[f"{provider}: accepted, {_PROOF.get(provider, 'found by its events')}, not sent again"] += 1
         elif identity in held:
             ways[f"{provider}: held for a person"] += 1
         else:

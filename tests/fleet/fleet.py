@@ -199,6 +199,11 @@ class Fleet:
     def stats(self) -> dict[str, Any]:
         return dict(httpx.get(f"{self.sandbox_url}/sandbox/stats", timeout=10).json())
 
+    def calls(self, provider: str, since_ms: int = 0) -> list[dict[str, Any]]:
+        """The sandbox's list of API calls, in the order of their answers."""
+        page = f"{self.sandbox_url}/sandbox/calls?provider={provider}&since={since_ms}"
+        return list(httpx.get(page, timeout=60).json()["calls"])
+
     def fault(self, **fields: Any) -> None:
         httpx.post(f"{self.sandbox_url}/sandbox/faults", json=fields, timeout=10).raise_for_status()
 
