@@ -1,0 +1,86 @@
+"""Load for as long as a fault lasts: requests at a pace, from a producer that outlives every broker."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from tests.fleet import Fleet, campaign, ids_of, single
+
+CAMPAIGN = 900
+_STORED_WITHIN_S = 120
+
+
+class Load:
+    """Use it as a context manager: it begins, and on leaving everything that was asked for is on Kafka.
+
+    Each second ``per_s`` messages: nine in ten in campaigns of at most 900, the others alone. ``numbers_from`` keeps
+    several loads of one fleet apart.
+    """
+
+    def __init__(self, fleet: Fleet, per_s: int, *, numbers_from: int = 0, with_bulk: bool = True) -> None:
+        self.ids: set[str] = set()
+        """Grows while it runs."""
+        self.refused: list[str] = []
+        self.slowest_s = 0.0
+        """The longest that a request waited for Kafka."""
+        self._fleet = fleet
+        self._requests = _mixed(per_s, numbers_from) if with_bulk else map(single, itertools.count(numbers_from))
+        self._per_s = per_s
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join(_STORED_WITHIN_S + 10)
+        if kind is None:
+            assert not self.refused, self.refused[:3]
+
+    def _run(self) -> None:
+        producer = Producer(
+            {"bootstrap.servers": self._fleet.bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 2}
+        )
+        due_s = time.monotonic()
+        for request in self._requests:
+            while (left_s := due_s - time.monotonic()) > 0 and not self._end.is_set():
+                producer.poll(min(left_s, 0.05))
+            if self._end.is_set():
+                break
+            bulk = request["stream"] == "bulk"
+            topic = self._fleet.prefix + ("send-requests.bulk" if bulk else "send-requests")
+            key, value = request["idempotency_key"].encode(), json.dumps(request).encode()
+            producer.produce(topic, value, key=key, on_delivery=self._reported(time.monotonic()))
+            self.ids |= ids_of(request)
+            due_s += len(request["recipients"]) / self._per_s
+        if left := producer.flush(_STORED_WITHIN_S):
+            self.refused.append(f"{left} requests were not stored within {_STORED_WITHIN_S} s")
+
+    def _reported(self, began_s: float) -> Callable[[KafkaError | None, Message], None]:
+        def report(error: KafkaError | None, message: Message) -> None:
+            self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
+            if error is not None:
+                self.refused.append(str(error))
+
+        return report
+
+
+def _mixed(per_s: int, numbers_from: int) -> Iterator[dict[str, Any]]:
+    """One campaign and as many single messages as are a tenth of it, again and again."""
+    size = min(CAMPAIGN, per_s * 9 // 10)
+    numbers = itertools.count(numbers_from)
+    for number in itertools.count(numbers_from):
+        yield campaign(number, size)
+        yield from (single(next(numbers)) for _ in range(max(1, size // 9)))

@@ -1,0 +1,149 @@
+"""What is observed of a fleet while a fault lasts: the flow of events, memory, readiness, ends of processes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from streams.core.event import EventType
+from streams.core.ids import partition_of
+from tests.fleet import Fleet
+
+_LOOK_S = 0.05
+MEGABYTE = 1 << 20
+
+
+class Observed:
+    """A thread that looks again and again until the context is left; what fails in it fails the test."""
+
+    every_s = _LOOK_S
+
+    def __init__(self) -> None:
+        self._end = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def look(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join(30)
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            while not self._end.wait(self.every_s):
+                self.look()
+        except BaseException as exc:  # noqa: BLE001 - shown by the test
+            self._error = exc
+
+
+class Flow(Observed):
+    """When messages were told to be sent, for each partition."""
+
+    def __init__(self, fleet: Fleet, partitions: int = 4) -> None:
+        super().__init__()
+        self._seen = fleet.seen
+        self._read = 0
+        self._came_s: list[list[float]] = [[] for _ in range(partitions)]
+
+    def look(self) -> None:
+        events, now_s = self._seen.events, time.monotonic()
+        new = events[self._read :]
+        self._read += len(new)
+        partitions = {partition_of(e.message_id, len(self._came_s)) for e in new if e.type is EventType.SENT}
+        for partition in partitions:
+            self._came_s[partition].append(now_s)
+
+    def standstill_s(self, begin_s: float, end_s: float) -> float:
+        """The longest time without any message sent, of the partition where it was longest."""
+        return max(_longest_gap(came_s, begin_s, end_s) for came_s in self._came_s)
+
+
+def _longest_gap(came_s: Iterable[float], begin_s: float, end_s: float) -> float:
+    marks = [begin_s, *(at_s for at_s in came_s if begin_s <= at_s <= end_s), end_s]
+    return max(after - before for before, after in zip(marks, marks[1:], strict=False))
+
+
+class Supervisor(Observed):
+    """Starts a worker again that has ended, as whoever runs it would; `ends` are the exit codes."""
+
+    every_s = 0.5
+
+    def __init__(self, fleet: Fleet, workers: Sequence[str]) -> None:
+        super().__init__()
+        self._fleet = fleet
+        self._workers = workers
+        self.ends: list[int] = []
+
+    def look(self) -> None:
+        for name in self._workers:
+            code = self._fleet.worker(name).returncode
+            if code is not None:
+                self.ends.append(code)
+                self._fleet.start_worker(name)
+
+
+class Memory(Observed):
+    """The largest resident size of a process, in bytes; `mark` begins anew."""
+
+    every_s = 0.25
+
+    def __init__(self, pid: Callable[[], int]) -> None:
+        super().__init__()
+        self._pid = pid
+        self.peak = 0
+        self.mark()
+
+    @property
+    def now(self) -> int:
+        try:
+            return int(psutil.Process(self._pid()).memory_info().rss)
+        except psutil.NoSuchProcess:
+            return 0  # it ended a moment ago
+
+    def mark(self) -> int:
+        """The size now, from which the peak is counted again."""
+        self.peak = self.now
+        return self.peak
+
+    def look(self) -> None:
+        self.peak = max(self.peak, self.now)
+
+
+class Readiness(Observed):
+    """When a process began and ceased to call itself ready."""
+
+    every_s = 0.25
+
+    def __init__(self, fleet: Fleet, name: str) -> None:
+        super().__init__()
+        self._fleet = fleet
+        self._name = name
+        self.said: list[tuple[float, bool]] = []
+        """Monotonic time of the answer, and whether it was yes; changes only."""
+
+    def look(self) -> None:
+        ready = self._fleet.is_ready(self._name)
+        if not self.said or self.said[-1][1] != ready:
+            self.said.append((time.monotonic(), ready))
+
+    def first_s(self, ready: bool, since_s: float) -> float:
+        """Seconds from then until it first said so; infinite if it never did."""
+        before = [said for at_s, said in self.said if at_s <= since_s]
+        if before and before[-1] is ready:
+            return 0.0
+        return next((at_s - since_s for at_s, said in self.said if at_s > since_s and said is ready), float("inf"))

@@ -1,0 +1,113 @@
+"""Brokers die by SIGKILL under load and come back: the only one, then each of three in turn.
+
+Nothing that Kafka has acknowledged may be lost, no worker ends over it, and on every partition messages are sent again
+within a minute. Three nodes hold three replicas of everything, two of which must have a record before it counts as
+stored: with one node away the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.brokers import ApacheCluster, KafkaServer
+from tests.faults.figures import Figures
+from tests.faults.load import Load
+from tests.faults.observed import Flow, Supervisor
+from tests.fleet import Fleet
+
+RESUMES_S = 60
+QUEUE = 'sqs_queue_url = "{sandbox}/111122223333/ses-events"\nsqs_endpoint_url = "{sandbox}"\nsqs_wait_s = 1\n'
+"""SES tells by SNS and by a queue, as is usual; what Mailgun tells nobody is asked for."""
+REPLICATED = {"STREAMS_KAFKA__REPLICATION_FACTOR": "3", "STREAMS_KAFKA__MIN_INSYNC_REPLICAS": "2"}
+
+
+def in_sync(bootstrap: str, replicas: int) -> bool:
+    """Whether every partition of every topic has so many replicas that are up to date."""
+    topics = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2}).list_topics(timeout=10).topics.values()
+    return all(len(one.isrs) == replicas for topic in topics for one in topic.partitions.values())
+
+
+def wait(fleet: Fleet, seconds: float) -> float:
+    """The fault's own time; answers the time then."""
+    due_s = time.monotonic() + seconds
+    fleet.until("it is time", lambda: time.monotonic() >= due_s, seconds + 5)
+    return time.monotonic()
+
+
+@pytest.mark.timeout(150)
+def test_the_only_broker_is_killed_under_load(
+    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
+) -> None:
+    messages, per_s, kills, every_s = sized(40_000, 2_000), sized(800, 200), sized(3, 1), sized(12, 3)
+    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=["--queue", "raw"], ses=QUEUE) as fleet:
+        fleet.start_worker("w1")
+        fleet.start_poller()
+        fleet.until("w1 is ready", lambda: fleet.is_ready("w1"), 30)
+        standstills = []
+        with Supervisor(fleet, ["w1"]) as supervisor, Flow(fleet) as flow:
+            with Load(fleet, per_s) as load:
+                fleet.until("messages are sent", lambda: len(fleet.seen.sent) > per_s, 30)
+                for _ in range(kills):
+                    killed_s = wait(fleet, every_s)
+                    apache_kafka.kill()
+                    apache_kafka.restart()
+                    back_s = time.monotonic() - killed_s
+                    end_s = wait(fleet, max(8.0, every_s))
+                    standstills.append(flow.standstill_s(killed_s, end_s))
+                    figures.note("broker back after", back_s, "s")
+                fleet.until("enough is asked for", lambda: len(load.ids) >= messages, 120)
+            fleet.until("every message has ended", lambda: fleet.seen.ended >= load.ids, sized(300, 90))
+        account = fleet.account(load.ids)
+    figures.at_most("longest standstill of a partition", max(standstills), RESUMES_S, "s")
+    figures.note("longest wait of a request for Kafka", load.slowest_s, "s")
+    figures.none("ends of the worker by itself", supervisor.ends)
+    figures.account(account)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_each_of_three_brokers_is_killed_in_turn_under_load(
+    topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
+) -> None:
+    messages, per_s = sized(60_000, 6_000), sized(500, 300)
+    workers = ["w1", "w2"]
+    with (
+        ApacheCluster() as cluster,
+        Fleet(
+            tmp_path,
+            cluster.bootstrap,
+            prefix=topic_prefix,
+            sandbox=["--queue", "raw"],
+            ses=QUEUE,
+            environment=REPLICATED,
+        ) as fleet,
+    ):
+        for name in workers:
+            fleet.start_worker(name)
+        fleet.start_poller()
+        fleet.until("both workers are ready", lambda: all(map(fleet.is_ready, workers)), 60)
+        standstills = []
+        with Supervisor(fleet, workers) as supervisor, Flow(fleet) as flow:
+            with Load(fleet, per_s) as load:
+                fleet.until("messages are sent", lambda: len(fleet.seen.sent) > per_s, 30)
+                for number, node in enumerate(cluster.nodes, 1):
+                    fleet.until("all replicas are in sync", lambda: in_sync(cluster.bootstrap, 3), 120)
+                    killed_s = wait(fleet, 5)
+                    node.kill()
+                    wait(fleet, 10)  # two nodes carry it alone
+                    node.restart()
+                    end_s = wait(fleet, 10)
+                    standstills.append(flow.standstill_s(killed_s, end_s))
+                    figures.note(f"node {number}: longest standstill of a partition", standstills[-1], "s")
+                fleet.until("enough is asked for", lambda: len(load.ids) >= messages, 300)
+            fleet.until("every message has ended", lambda: fleet.seen.ended >= load.ids, 300)
+        account = fleet.account(load.ids)
+    figures.at_most("longest standstill of a partition", max(standstills), RESUMES_S, "s")
+    figures.note("longest wait of a request for Kafka", load.slowest_s, "s")
+    figures.none("ends of workers by themselves", supervisor.ends)
+    figures.account(account)
