@@ -4,7 +4,8 @@ Rules:
 
 1. The result is pure ASCII with lines of at most 76 characters wherever a fold is possible, whatever comes in: bodies
    travel as quoted-printable, files as base64, names as encoded words (RFC 2047) or parameters after RFC 2231.
-2. No value can start a new header: control characters become a space, and names outside the grammar are left out.
+2. No value can start a new header: control characters become a space, also where an encoded word of the sender's own
+   (RFC 2047) would only show them to whoever decodes it; and names outside the grammar are left out.
 3. Headers that this system or a provider must write itself (:data:`RESERVED_HEADERS`) are not taken from the sender.
 4. The same input gives the same bytes. A boundary holds ``=_``, which no encoded body can contain.
 """
@@ -14,7 +15,8 @@ from __future__ import annotations
 import re
 from base64 import encodebytes
 from binascii import b2a_qp
-from email.header import Header
+from email.errors import HeaderParseError
+from email.header import Header, decode_header, make_header
 from email.utils import formatdate
 from hashlib import blake2b
 from urllib.parse import quote
@@ -33,6 +35,7 @@ RESERVED_HEADERS = frozenset(
 not be set either."""
 
 _LINE = 76
+_MOST_WORDS = 200  # encoded words that are looked into; nobody's subject has more
 _CRLF = "\r\n"
 
 
@@ -44,10 +47,31 @@ def is_header_allowed(name: str) -> bool:
 
 def one_line(text: str) -> str:
     """``text`` without anything that could end a header line: control characters become single spaces."""
+    return _without_controls(nothing_hidden(text))
+
+
+def _without_controls(text: str) -> str:
     if text.isprintable():
         return text
     plain = text.encode("utf-8", "replace").decode("utf-8")
     return _BLANK.sub(lambda run: " " if _CONTROL.search(run[0]) else run[0], plain).strip()
+
+
+def nothing_hidden(text: str) -> str:
+    """``text``; encoded words in it that say control characters are no longer any."""
+    if "=?" not in text:
+        return text
+    many = text.count("=?") > _MOST_WORDS
+    return text.replace("=?", "= ?") if many else _ENCODED_WORD.sub(_harmless, text)
+
+
+def _harmless(word: re.Match[str]) -> str:
+    """An encoded word as it is if it says plain text, else as text that looks like one."""
+    try:
+        said = str(make_header(decode_header(word[0])))
+    except (ValueError, LookupError, HeaderParseError):  # an unknown charset, broken base64
+        said = "\0"
+    return word[0].replace("=?", "= ?") if _CONTROL.search(said) else word[0]
 
 
 def ascii_address(email: str) -> str:
@@ -57,9 +81,9 @@ def ascii_address(email: str) -> str:
     """
     if _PLAIN_ADDRESS.fullmatch(email):
         return email
-    local, _, domain = one_line(email).rpartition("@")
+    local, _, domain = _without_controls(email).rpartition("@")
     if not _QUOTED_LOCAL.fullmatch(local):
-        local = _NOT_IN_ADDRESS.sub("_", local)
+        local = _NOT_IN_ADDRESS.sub("_", local).replace("@", "_")
     domain = _NOT_IN_ADDRESS.sub("_", domain)
     try:
         return f"{local}@{domain.encode('idna').decode('ascii')}"
@@ -188,6 +212,7 @@ _ORDERS = ("x-mailgun-", "x-ses-")
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,126}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_ENCODED_WORD = re.compile(r"=\?[^?]{1,64}\?[bBqQ]\?[^?]*+\?=")  # blanks too: some readers bear them
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _QUOTED = re.compile(r'(["\\])')

@@ -28,6 +28,7 @@ from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 from markupsafe import escape
 
+from streams.content.mime import nothing_hidden
 from streams.content.plain_text import CLOSE, OPEN, text_of, without_marks
 from streams.content.template_sandbox import Limits, MailEnvironment
 from streams.core.event import Reason, ReasonKind
@@ -301,6 +302,7 @@ _line_ends = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 def _on_one_line(text: str) -> str:
     """A subject is one header line, whatever the data holds (RFC 5322 §2.2)."""
+    text = nothing_hidden(text)
     return text if text.isascii() and text.isprintable() else _line_ends.sub(" ", text).strip()
 
 

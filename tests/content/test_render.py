@@ -118,6 +118,9 @@ def test_a_subject_is_one_line_whatever_the_data_holds(source: str) -> None:
     found = render_one(compiled(source), message({"name": "Ann\r\nBcc: eve@example.com\u2028x"}))
     assert isinstance(found, Rendered)
     assert found.subject == ("Hi Ann Bcc: eve@example.com x",)
+    found = render_one(compiled(source), message({"name": "=?utf-8?q?=0D=0ABcc:_eve?="}))
+    assert isinstance(found, Rendered)
+    assert found.subject == ("Hi = ?utf-8?q?=0D=0ABcc:_eve?=",), "an encoded word hides none"
 
 
 @pytest.mark.parametrize("source", ["{{ name }}", "{{ name|upper }}", "{% if true %}{{ name }}{% endif %}"])

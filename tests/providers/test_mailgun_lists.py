@@ -185,6 +185,7 @@ def test_the_allow_list_takes_addresses_and_domains_one_by_one() -> None:
 
 def test_an_entry_is_taken_off_by_its_quoted_name_and_never_a_whole_list() -> None:
     entries = [Listed(L.BOUNCE, "a+b/../c@example.net"), Listed(L.ALLOW, "@example.net"), Listed(L.BOUNCE, "")]
+    entries += [Listed(name, address) for name in (L.BOUNCE, L.ALLOW) for address in (".", "..", "@.", "@..")]
     calls = mailgun().remove_requests(entries, NOW)
     assert [(call.method, call.url.partition("mg.example.com")[2]) for call in calls] == [
         ("DELETE", "/bounces/a%2Bb%2F..%2Fc%40example.net"),

@@ -87,11 +87,11 @@ def add_requests(config: Config, authorization: str, entries: Sequence[Listed], 
 
 
 def remove_requests(config: Config, authorization: str, entries: Sequence[Listed]) -> tuple[HttpRequest, ...]:
-    """A call each: one without an address would clear the whole list."""
+    """A call each: one without an address would clear the whole list, and so would dots (they are steps in a path)."""
     return tuple(
         HttpRequest("DELETE", f"{_url(config, entry.name)}/{quote(_value(entry), safe='')}", _headers(authorization))
         for entry in entries
-        if _value(entry)
+        if _value(entry).strip(".")
     )
 
 
