@@ -10,7 +10,7 @@ from aiohttp import web
 from streams.sandbox.faults import Fault
 
 _MOST: Final = 100_000
-_FIELDS: Final = ("provider", "account", "sends", "began_ms", "answered_ms", "status", "retry_after", "fault")
+_FIELDS: Final = ("provider", "account", "sends", "began_ms", "answered_ms", "status", "retry_after", "fault", "key")
 
 
 class Calls:
@@ -20,11 +20,14 @@ class Calls:
         self._calls: deque[tuple[Any, ...]] = deque(maxlen=_MOST)
 
     def add(self, provider: str, account: str, sends: bool, began_ms: int, answered_ms: int,
-            response: web.StreamResponse, fault: Fault | None) -> None:  # fmt: skip
-        """Keeps one call; ``response`` is what the client was told, or would have been, ``fault`` what struck."""
+            response: web.StreamResponse, fault: Fault | None, key: str) -> None:  # fmt: skip
+        """Keeps one call; ``response`` is what the client was told, or would have been, ``fault`` what struck, ``key``
+        the API key or access key id that came with it.
+        """
         retry_after = response.headers.get("Retry-After", "")
         struck = "" if fault is None else fault.kind.value
-        self._calls.append((provider, account, sends, began_ms, answered_ms, response.status, retry_after, struck))
+        status = response.status
+        self._calls.append((provider, account, sends, began_ms, answered_ms, status, retry_after, struck, key))
 
     def since(self, since_ms: int, provider: str | None) -> list[dict[str, Any]]:
         """Calls answered from then on, of one provider or of all."""

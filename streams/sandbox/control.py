@@ -12,6 +12,7 @@ from aiohttp import web
 
 from streams.sandbox.calls import Calls
 from streams.sandbox.faults import Faults, Kind
+from streams.sandbox.keys import Keys
 from streams.sandbox.ledger import PROVIDERS, Ledger
 from streams.sandbox.mns import Mns
 from streams.sandbox.recent import Recent
@@ -26,7 +27,7 @@ class Control:
     """Answers requests below /sandbox/."""
 
     def __init__(self, ledger: Ledger, faults: Faults, webhooks: Webhooks, sns: Sns, sqs: Sqs, mns: Mns,
-                 recent: Recent, calls: Calls, set_account: Callable[[str, str], None],
+                 recent: Recent, calls: Calls, set_account: Callable[[str, str], None], keys: Keys,
                  refuse_connections: Callable[[float], None], started_ms: int) -> None:  # fmt: skip
         self._ledger = ledger
         self._faults = faults
@@ -37,6 +38,7 @@ class Control:
         self._recent = recent
         self._calls = calls
         self._set_mailgun_account = set_account
+        self._keys = keys
         self._refuse_connections = refuse_connections
         self._started_ms = started_ms
 
@@ -57,6 +59,8 @@ class Control:
                 return self._handle_faults(method, rest[0] if rest else None, body)
             case "PUT", ["mailgun", "accounts", domain]:
                 return self._set_account(domain, body)
+            case "PUT", [("mailgun" | "ses") as provider, "keys"]:
+                return self._set_keys(provider, body)
             case "POST", ["sns", "subscribe"]:
                 return self._subscribe(body)
             case "GET", ["sns"]:
@@ -141,6 +145,12 @@ class Control:
         except (ValueError, KeyError, TypeError) as error:
             return _json({"error": f"api_key: {error}"}, 400)
         return _json({"domain": domain}, 200)
+
+    def _set_keys(self, provider: str, body: bytes) -> web.Response:
+        try:
+            return _json(self._keys.put(provider, body))
+        except ValueError as error:
+            return _json({"error": str(error)}, 400)
 
     def _subscribe(self, body: bytes) -> web.Response:
         try:

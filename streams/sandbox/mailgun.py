@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import secrets
-from base64 import b64encode
-from collections.abc import Callable, Sequence
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
@@ -56,6 +56,10 @@ class MailgunReporter:
         kind = b"application/json" if json_body else b"application/x-www-form-urlencoded"
         self._headers = b"User-Agent: mailgun/treq-15.0.0\r\nContent-Type: " + kind + b"\r\n"
 
+    def sign_with(self, key: str) -> None:
+        """From now on; what has been posted before is repeated with its old signature."""
+        self._key = key.encode()
+
     def wants(self, event: str) -> bool:
         """Subscribed events, when there is a URL; the old form knows fewer."""
         if self._config.webhook_format is WebhookFormat.LEGACY and event in NOT_IN_LEGACY:
@@ -100,7 +104,7 @@ class Mailgun:
         self._unit_ms = unit_ms
         self._now_ms = now_ms
         self._domains = (config.domain, *config.more_domains)
-        self._keys = {domain: _basic(config.api_key) for domain in self._domains}
+        self._keys = {domain: frozenset({config.api_key}) for domain in self._domains}
         for domain, key in config.accounts.items():
             self.set_account(domain, key)
         self._sending = MailgunSending(config, draw, lists, identity_variable)
@@ -111,7 +115,16 @@ class Mailgun:
 
     def set_account(self, domain: str, api_key: str) -> None:
         """A domain of another account, and from now on the key that is good for it."""
-        self._keys[domain] = _basic(api_key)
+        self._keys[domain] = frozenset({api_key})
+
+    def set_keys(self, api_keys: Sequence[str], signing_key: str) -> None:
+        """The keys that are good from now on for the account's own domains, and the one that signs its webhooks; an
+        empty value leaves things as they are.
+        """
+        if api_keys:
+            self._keys |= dict.fromkeys(self._domains, frozenset(api_keys))
+        if signing_key:
+            self.reporter.sign_with(signing_key)
 
     def account_and_operation(self, request: web.BaseRequest) -> tuple[str, bool]:
         """(domain, whether the call sends mail), for faults."""
@@ -129,11 +142,11 @@ class Mailgun:
         account_wide = len(parts) == 2 and parts[0] in ("v3", "v4") and parts[1] == "domains"
         if not known and not account_wide:
             return magnificent()
-        given = request.headers.get("Authorization")
+        given = api_key(request.headers)
         domain = self._domains[0] if account_wide else unquote(parts[1]).lower()
-        if domain not in self._keys and given in self._keys.values():
+        if domain not in self._keys and any(given in keys for keys in self._keys.values()):
             return answer(404, {"message": f"Domain not found: {domain}"})
-        if given is None or given != self._keys.get(domain):
+        if given not in self._keys.get(domain, ()):
             return web.Response(status=401, text="Forbidden")
         if account_wide:
             return self._list_domains()
@@ -172,8 +185,7 @@ class Mailgun:
         return answer(200, {"id": taken.answer_id, "message": "Queued. Thank you."})
 
     async def _handle_stored(self, request: web.BaseRequest, domain: str, key: str, body: bytes) -> web.StreamResponse:
-        given = request.headers.get("Authorization")
-        if given is None or given != self._keys.get(domain):
+        if api_key(request.headers) not in self._keys.get(domain, ()):
             return web.Response(status=401, text="Forbidden")
         try:
             record = self._stored.find(domain, key)
@@ -269,5 +281,11 @@ def _default_fault(status: int, domain: str, retry_after_s: float | None, now_ms
     return web.Response(status=status, text=page, content_type="text/html")
 
 
-def _basic(key: str) -> str:
-    return "Basic " + b64encode(f"api:{key}".encode()).decode()
+def api_key(headers: Mapping[str, str]) -> str:
+    """The API key that a request shows; empty when it shows none, or not as Mailgun wants it."""
+    scheme, _, given = headers.get("Authorization", "").partition(" ")
+    try:
+        user, _, key = b64decode(given, validate=True).decode().partition(":")
+    except ValueError:
+        return ""
+    return key if scheme == "Basic" and user == "api" else ""

@@ -22,8 +22,9 @@ from streams.sandbox.config import SandboxConfig
 from streams.sandbox.control import Control
 from streams.sandbox.directmail import DirectMail, is_call
 from streams.sandbox.faults import REQUEST_KINDS, Fault, Faults, Kind
+from streams.sandbox.keys import Keys
 from streams.sandbox.ledger import Accepted, Ledger, Reported
-from streams.sandbox.mailgun import Mailgun, answer, magnificent
+from streams.sandbox.mailgun import Mailgun, answer, api_key, magnificent
 from streams.sandbox.mns import Mns
 from streams.sandbox.outcomes import Draw
 from streams.sandbox.recent import Recent
@@ -76,9 +77,10 @@ class Sandbox:
             config.mailgun, self.ledger, self.webhooks, lists, draw, recent,
             identity_variable=config.identity_variable, unit_ms=unit_ms, seed=config.seed, now_ms=now_ms,
         )  # fmt: skip
+        self.ses_keys: dict[str, str] = {}  # those of the configuration, until somebody changes them
         self.ses = Ses(
             config.ses, self.ledger, self.webhooks, lists, draw, recent, self.sns, self.sqs, self.faults,
-            identity_variable=config.identity_variable, unit_ms=unit_ms, now_ms=now_ms,
+            identity_variable=config.identity_variable, unit_ms=unit_ms, now_ms=now_ms, keys=self.ses_keys,
         )  # fmt: skip
         self.mns = Mns(config.directmail, config.ledger_path.with_name(config.ledger_path.name + ".mns.key"), now_ms)
         self.directmail = DirectMail(
@@ -95,6 +97,7 @@ class Sandbox:
             recent,
             self.calls,
             self.mailgun.set_account,
+            Keys(self.mailgun, self.ses_keys),
             self.refuse_connections,
             now_ms(),
         )
@@ -228,14 +231,19 @@ class Sandbox:
     def _answer_sns(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         denied = None
         if request.method == "POST":  # a browser confirms with a GET of SubscribeURL, which is not signed
-            denied = check(self.config.ses, "sns", "POST", request.raw_path, request.headers, body, self._now_ms())
+            denied = check(
+                self.config.ses, "sns", "POST", request.raw_path, request.headers, body, self._now_ms(), self.ses_keys
+            )
         if denied is not None:
             return web.Response(status=denied.status, text=f"<ErrorResponse><Error><Code>{denied.code}</Code></Error>"
                                 "</ErrorResponse>", content_type="text/xml")  # fmt: skip
         return self.sns.handle(body, request.query_string)
 
     async def _answer_sqs(self, request: web.BaseRequest, target: str, body: bytes) -> web.StreamResponse:
-        denied = check(self.config.ses, "sqs", request.method, request.raw_path, request.headers, body, self._now_ms())
+        denied = check(
+            self.config.ses, "sqs", request.method, request.raw_path, request.headers, body, self._now_ms(),
+            self.ses_keys,
+        )  # fmt: skip
         if denied is not None:
             return error_answer(denied.code, denied.message, denied.status)
         return await self.sqs.handle(target, body)
@@ -253,7 +261,8 @@ class Sandbox:
         await self._wait_latency()
         if fault is not None and fault.kind not in (Kind.STATUS, Kind.THROTTLE):
             response = await self._strike(fault, request, response, provider, account)
-        self.calls.add(provider.provider, account, sending, began_ms, self._now_ms(), response, fault)
+        key = api_key(request.headers) if provider is self.mailgun else account
+        self.calls.add(provider.provider, account, sending, began_ms, self._now_ms(), response, fault, key)
         return response
 
     async def _wait_latency(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 from uuid import uuid4
@@ -26,7 +26,7 @@ from streams.sandbox.ses_model import (
     decode,
 )
 from streams.sandbox.ses_send import EntryResult, Mail, SesSending, renderer
-from streams.sandbox.sigv4 import access_key, check
+from streams.sandbox.sigv4 import NO_KEYS, access_key, check
 from streams.sandbox.sns import Sns
 from streams.sandbox.sqs import Sqs
 from streams.sandbox.suppressions import SuppressionLists
@@ -131,8 +131,9 @@ class Ses:
 
     def __init__(self, config: SesConfig, ledger: Ledger, webhooks: Webhooks, lists: SuppressionLists, draw: Draw,
                  recent: Recent, sns: Sns, sqs: Sqs, faults: Faults, *, identity_variable: str, unit_ms: float,
-                 now_ms: Callable[[], int]) -> None:  # fmt: skip
+                 now_ms: Callable[[], int], keys: Mapping[str, str] = NO_KEYS) -> None:  # fmt: skip
         self._config = config
+        self._keys = keys
         self._ledger = ledger
         self._webhooks = webhooks
         self._recent = recent
@@ -150,7 +151,8 @@ class Ses:
     async def handle(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         """Answers one request."""
         raw_path = request.raw_path
-        denied = check(self._config, "ses", request.method, raw_path, request.headers, body, self._now_ms())
+        now_ms, keys = self._now_ms(), self._keys
+        denied = check(self._config, "ses", request.method, raw_path, request.headers, body, now_ms, keys)
         if denied is not None:
             return error_answer(denied.code, denied.message, denied.status, decorated=True)
         try:

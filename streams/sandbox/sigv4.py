@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, quote
 
@@ -22,6 +23,7 @@ _AUTHORIZATION: Final = re.compile(
     r"SignedHeaders=([^,\s]+), ?Signature=([0-9a-f]{64})"
 )
 _MAX_SKEW_S: Final = 300
+NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +42,19 @@ def access_key(headers: Mapping[str, str]) -> str:
 
 
 def check(config: SesConfig, service: str, method: str, raw_path: str, headers: Mapping[str, str], body: bytes,
-          now_ms: int) -> Denied | None:  # fmt: skip
-    """None when the request passes the configured check."""
-    if config.check is AccessCheck.NONE:
+          now_ms: int, keys: Mapping[str, str] = NO_KEYS) -> Denied | None:  # fmt: skip
+    """None when the request passes the configured check; with ``keys``, ids and secrets, only their signatures do."""
+    level = AccessCheck.SIGNATURE if keys else config.check
+    if level is AccessCheck.NONE:
         return None
     found = _AUTHORIZATION.fullmatch(headers.get("Authorization", ""))
     if found is None:
         return Denied("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
     key_id, day, region, scope_service, signed_names, given = found.groups()
-    if key_id != config.access_key:
+    good = keys or {config.access_key: config.secret}
+    if key_id not in good:
         return Denied("UnrecognizedClientException", 403, "The security token included in the request is invalid.")
-    if config.check is AccessCheck.ACCESS_KEY:
+    if level is AccessCheck.ACCESS_KEY:
         return None
     stamp = headers.get("X-Amz-Date", "")
     if (denied := _clock(stamp, day, now_ms)) is not None:
@@ -60,7 +64,7 @@ def check(config: SesConfig, service: str, method: str, raw_path: str, headers: 
     canonical = _canonical_request(method, raw_path, headers, signed_names, body)
     scope = f"{day}/{region}/{scope_service}/aws4_request"
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-    key = f"AWS4{config.secret}".encode()
+    key = f"AWS4{good[key_id]}".encode()
     for part in (day, region, scope_service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     if not hmac.compare_digest(hmac.digest(key, to_sign.encode(), "sha256").hex(), given):

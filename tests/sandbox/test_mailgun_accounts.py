@@ -42,3 +42,18 @@ async def test_a_key_may_change_while_the_sandbox_runs(running: Sandbox) -> None
     assert (changed.status_code, refused.status_code) == (200, 400)
     assert await post(running, "acme.example", "key-acme") == 401
     assert await post(running, "acme.example", "key-new") == 200
+
+
+async def test_while_keys_are_rotated_several_are_good_and_every_call_says_which_it_used(running: Sandbox) -> None:
+    async with httpx.AsyncClient(base_url=running.url) as client:
+        assert (await client.put("/sandbox/mailgun/keys", json={"api_keys": ["key-sandbox", "new"]})).is_success
+        assert await post(running, "mg.example.com", "key-sandbox") == 200
+        assert await post(running, "mg.example.com", "new") == 200
+        assert await post(running, "acme.example", "new") == 401, "another account"
+        assert (await client.put("/sandbox/mailgun/keys", json={"api_keys": ["new"]})).is_success
+        assert await post(running, "mg.example.com", "key-sandbox") == 401
+        assert (await client.put("/sandbox/mailgun/keys", json={"api_keys": 1})).status_code == 400
+        calls = (await client.get("/sandbox/calls", params={"provider": "mailgun"})).json()["calls"]
+    assert [(call["key"], call["status"]) for call in calls] == [
+        ("key-sandbox", 200), ("new", 200), ("new", 401), ("key-sandbox", 401),
+    ]  # fmt: skip
