@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 # What the commands get besides their defaults, e.g. make demo ARGS="--messages 5000", make test ARGS="-k breaker".
 ARGS ?=
 
-.PHONY: help venv demo demo-kafka test test-kafka faults mutations bench fuzz lint audit sbom docs-check format lock clean
+.PHONY: help venv demo demo-kafka test test-kafka faults soak mutations bench fuzz lint audit sbom docs-check format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -41,6 +41,9 @@ test-kafka: venv ## run the tests on a real Apache Kafka, with faults
 
 faults: venv ## harm the running system in every way we promise to stand, e.g. ARGS="--list", ARGS="kills outage"
 	$(BIN)/python -m tests.faults $(ARGS)
+
+soak: venv ## half an hour at 70 % of this machine's capacity, with a picture of what it used
+	$(BIN)/python -m tests.faults soak $(ARGS)
 
 mutations: venv ## take safeguards out of a copy, one by one, and see that the tests notice
 	$(BIN)/python -m tests.mutations $(ARGS)

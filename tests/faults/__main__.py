@@ -26,7 +26,7 @@ _KEPT = ROOT / ".cache" / "faults"
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        rows = [find(name) for name in options.rows] or list(ROWS)
+        rows = [find(name) for name in options.rows] or [row for row in ROWS if row.usual]
     except KeyError as exc:
         print(exc.args[0], file=sys.stderr)
         return 2
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to run; all without any")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="rows to run; without any all but the soak")
     parser.add_argument("--list", action="store_true", help="name the rows and end")
     parser.add_argument("--fresh", action="store_true", help="run rows again that have held already")
     parser.add_argument("--short", action="store_true", help="the sizes of `make test-kafka`")
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _described(row: Row) -> str:
-    needs = "  (needs root)" if row.root else ""
+    needs = ("  (needs root)" if row.root else "") + ("" if row.usual else "  (only if named)")
     return f"{row.name:<16}{row.fault}; at most {row.limit_s} s{needs}"
 
 

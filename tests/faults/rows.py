@@ -10,12 +10,16 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault. `limit_s` bounds the full size; `root` says that the fault itself needs root."""
+    """One fault. `limit_s` bounds the full size; `root` says that the fault itself needs root.
+
+    What is not `usual` runs only where it is named.
+    """
 
     name: str
     fault: str
     limit_s: int
     root: bool = False
+    usual: bool = True
 
     @property
     def module(self) -> Path:
@@ -38,6 +42,7 @@ ROWS = (
     Row("disk-full", "the disk of a worker's tables is full", 200, root=True),
     Row("rotation", "credentials are rotated under load", 200),
     Row("restore", "the tables of 1,000,000 messages are restored", 400),
+    Row("soak", "half an hour at 70 % of the capacity", 2400, usual=False),
 )
 
 

@@ -40,11 +40,13 @@ class Fleet:
         providers_at: str = "",
         kafka_at: str = "",
         environment: Mapping[str, str] | None = None,
+        keep: bool = True,
     ) -> None:
         """``sandbox`` are further options of it, ``ses`` further lines of its provider (``{sandbox}`` is its URL).
 
         ``providers_at`` (a URL) and ``kafka_at`` (a bootstrap address) are what the processes are told instead of
         the truth, for a proxy in between; ``environment`` goes to every process, so ``STREAMS_…`` changes any key.
+        Without ``keep`` the events themselves are forgotten, and there is no :meth:`account`.
         """
         self.folder = folder
         self.bootstrap = bootstrap
@@ -58,7 +60,7 @@ class Fleet:
         self._ports: dict[str, int] = {}
         self._sandbox_options = list(sandbox)
         self._environment = dict(environment or {})
-        self._watcher = Watcher(bootstrap, f"{prefix}delivery-events", f"{prefix}oracle")
+        self._watcher = Watcher(bootstrap, f"{prefix}delivery-events", f"{prefix}oracle", keep=keep)
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "streams.toml"
         self.config.write_text(

@@ -24,8 +24,10 @@ class Seen:
 class Watcher:
     """Reads the topic from its beginning until it is closed; a broker that is away is waited for."""
 
-    def __init__(self, bootstrap: str, topic: str, group: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, group: str, *, keep: bool = True) -> None:
+        """Without ``keep`` only the ids are kept: for a million messages."""
         self.seen = Seen()
+        self._keep = keep
         self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
         self._topic = topic
         self._stop = threading.Event()
@@ -53,5 +55,6 @@ class Watcher:
                     self.seen.sent.add(event.message_id)
                 if event.type in TERMINAL:
                     self.seen.ended.add(event.message_id)
-                self.seen.events.append(event)
+                if self._keep:
+                    self.seen.events.append(event)
         self._consumer.close()
