@@ -96,12 +96,12 @@ class Accounts:
         table = {**provider.options, **provider.accounts.get(account.base, {}), **account.settings}
         references = set(_references(table))
         paths = [one.partition(":")[2] for one in references if one.startswith("file:")]
-        files = tuple((path, _signature(path)) for path in sorted(paths))
+        files = tuple((path, signature(path)) for path in sorted(paths))
         return Opened(None, files=files, asks=any(one.startswith("aws-") for one in references))
 
     def changed(self, opened: Opened) -> bool:
         """Whether a file that it was opened with is another one now."""
-        return any(_signature(path) != before for path, before in opened.files)
+        return any(signature(path) != before for path, before in opened.files)
 
 
 def faults(settings: Settings, tenant: Tenant) -> Iterator[str]:
@@ -157,7 +157,8 @@ def _references(table: Mapping[str, Any]) -> Iterator[str]:
                 yield str(one)
 
 
-def _signature(path: str) -> Signature:
+def signature(path: str) -> Signature:
+    """What tells this state of a file from another; zeros if there is none."""
     try:
         found = Path(path).expanduser().stat()
     except (OSError, ValueError, RuntimeError):  # no path at all, or nobody's home

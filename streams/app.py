@@ -10,6 +10,7 @@ restored, delivery. Nothing is sent before the breakers and controls have been r
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from streams.configured import check_supported, engine_security, engine_settings
 from streams.deployment import check_frozen
 from streams.engine import EngineApp, EngineFailure, ensure_topics
 from streams.failpoints import failpoint
+from streams.hangup import no_hangup, on_hangup
 from streams.metrics import EngineMetrics, Metrics, watch_event_loop
 from streams.parts import Parts
 from streams.settings import Settings, load_settings
@@ -40,6 +42,8 @@ from streams.topics import (
     SEND_REQUESTS_BULK,
     Topics,
 )
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[BatchPort], Awaitable[None]]
 
@@ -78,6 +82,7 @@ class StreamsApp(EngineApp):
 
     async def on_start(self) -> None:
         """Everything that must be there before the first record is delivered."""
+        on_hangup(self._reread_secrets)
         await self.status.start()
         await self.create_topics()
         await self.parts.start()
@@ -87,6 +92,7 @@ class StreamsApp(EngineApp):
     async def on_stop(self) -> None:
         """Drain, then give the connections back."""
         self._assigned = False
+        no_hangup()
         try:
             await super().on_stop()
         finally:
@@ -112,6 +118,10 @@ class StreamsApp(EngineApp):
                 tasks.create_task(self.parts.run())
         except ExceptionGroup as exc:
             self.fail(f"a timer raised {exc.exceptions[0]!r}", exc)
+
+    def _reread_secrets(self) -> None:
+        log.info("SIGHUP: secrets are read again")
+        self.parts.reread_secrets()
 
     def _on_assigned(self) -> None:
         self._assigned = True

@@ -11,13 +11,12 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from streams.accounts import Accounts
-from streams.adapters import build_adapters
 from streams.agents.alerts import Alerts, AlertsConfig
 from streams.agents.breaker_view import BreakerView
 from streams.agents.breakers import Breakers
@@ -69,9 +68,10 @@ from streams.metrics import (
 from streams.providers._http import HttpExchange
 from streams.providers.base import Provider, may_forget_our_id, webhook_answers_of
 from streams.registering import register_schemas
+from streams.renewal import Renewal
 from streams.serde.internal import unpack
 from streams.settings import Settings, aiokafka_options
-from streams.suppression_sync import job_of
+from streams.suppression_sync import job_of, syncing
 from streams.tables import (
     ALERT_DIGESTS,
     ATTEMPTS,
@@ -98,6 +98,7 @@ from streams.topics import (
 from streams.tracking.setup import reader_of, tracker_of
 
 _SWEEP_S = 10.0
+_RENEW_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -116,11 +117,13 @@ class Parts:
         self._settings = settings
         self._metrics = metrics
         self._running = AsyncExitStack()
+        self._asked_to_renew = asyncio.Event()
         self.clock = FleetClock(lambda: time.time_ns() // 1_000_000, time.monotonic)
         self.broker_time = BrokerTime(self.clock, topics.name(CLOCK), aiokafka_options(settings.kafka), metrics)
         now_ms = self.clock.now_ms
         self.partitions = partitions
-        self.adapters = build_adapters(settings, env)
+        self.renewal = Renewal(settings, env)
+        self.adapters = self.renewal.adapters
         main = {name: adapter for name, adapter in self.adapters.items() if "/" not in name}
         readers: dict[str, Reader] = {**main, **readers_of(settings)}
         if (visits := reader_of(settings)) is not None:
@@ -215,6 +218,7 @@ class Parts:
             clock=self.clock.now_ms,
             crash=self._crash,
         )
+        dispatch.lanes.know({name: replace(opened) for name, opened in self.renewal.watched.items()})
         for tenant in self.tenants.fallback.values():
             dispatch.limits.tenant(tenant.tenant, tenant.rate)
         return dispatch
@@ -287,6 +291,12 @@ class Parts:
             if self.alerts is not None:
                 tasks.create_task(self.alerts.run())
             tasks.create_task(self._sweep())
+            tasks.create_task(self._renew())
+
+    def reread_secrets(self) -> None:
+        """Somebody asks for it."""
+        self.dispatch.lanes.reopen()
+        self._asked_to_renew.set()
 
     async def partition_ready(self, partition: int) -> None:
         """The engine has restored the tables of a partition."""
@@ -394,6 +404,16 @@ class Parts:
                 if self.alerts is not None:
                     await self.alerts.sweep(partition, self.clock.now_ms())
                 await asyncio.sleep(0)
+
+    async def _renew(self) -> None:
+        """For whom dispatch's lanes are not enough: the comparison of suppression lists, and gauges."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked_to_renew.wait(), _RENEW_S)
+            asked = self._asked_to_renew.is_set()
+            self._asked_to_renew.clear()
+            if await asyncio.to_thread(self.renewal.look, at_all=asked):
+                self.suppression_job.providers = syncing(self._settings, self.adapters)
 
     def _owned(self) -> Iterable[int]:
         receipts = topics_of(self._settings).name("receipts")

@@ -7,18 +7,21 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
-from typing import Any
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Protocol
 
 from streams import __version__
+from streams.hangup import on_hangup
 from streams.metrics import Metrics, watch_event_loop
 from streams.pollers.loop import Pace, Poller
-from streams.pollers.source import Source, SourceUnavailable
+from streams.pollers.source import Source
 from streams.producer import KafkaProducer
 from streams.settings import Settings
 from streams.status import StatusServer
 
 log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
 
 
 def now_ms() -> int:
@@ -38,8 +41,18 @@ async def poll_once(settings: Settings, sources: Iterable[Source]) -> dict[str, 
         return summary(pollers)
 
 
+class Renews(Protocol):
+    """Who makes sources again when their secrets have changed."""
+
+    def look(self, tell: Callable[[str, str], None], *, at_all: bool = False) -> Mapping[str, Source]:
+        """Blocks; the sources that take the place of those of the same name."""
+
+
 async def poll_forever(
-    settings: Settings, sources: Iterable[Source], ready: Callable[[str], None] = lambda url: None
+    settings: Settings,
+    sources: Iterable[Source],
+    ready: Callable[[str], None] = lambda url: None,
+    renews: Renews | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Fetch until SIGTERM or SIGINT; raises PortTaken. ``ready`` is told where the status pages are."""
     metrics = Metrics(tenants=settings.tenants, version=__version__)
@@ -58,13 +71,16 @@ async def poll_forever(
         stack.push_async_callback(status.stop)
         _stop_on_signals(pollers)
         ready(status.url)
-        watch = asyncio.create_task(watch_event_loop(metrics))
+        watches = [asyncio.create_task(watch_event_loop(metrics))]
+        if renews is not None:
+            watches.append(asyncio.create_task(_renew(pollers, renews, metrics)))
         try:
             async with asyncio.TaskGroup() as tasks:
                 for poller in pollers:
                     tasks.create_task(poller.run())
         finally:
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
         return summary(pollers)
 
 
@@ -94,16 +110,31 @@ async def _pollers(
     pace = Pace(most_s=options.max_pause_s, gather_s=options.gather_s, max_bytes=options.max_body_bytes)
     pollers = []
     for source in sources:
-        stack.push_async_callback(_close, source)
-        pollers.append(Poller(source, producer, metrics, now_ms, options.concurrency, pace))
+        poller = Poller(source, producer, metrics, now_ms, options.concurrency, pace)
+        stack.push_async_callback(poller.close)
+        pollers.append(poller)
     return pollers
 
 
-async def _close(source: Source) -> None:
-    try:
-        await source.aclose()
-    except SourceUnavailable as exc:
-        log.warning("%s: could not be left properly: %s", source.name, exc)
+async def _renew(pollers: Iterable[Poller], renews: Renews, metrics: Metrics) -> None:
+    """Until cancelled: look whether secrets have changed."""
+    reread = asyncio.Event()
+    on_hangup(reread.set)
+
+    def tell(provider: str, result: str) -> None:
+        metrics.credential_reloads.at(provider, result).inc()
+
+    while True:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(reread.wait(), _LOOK_S)
+        asked = reread.is_set()
+        reread.clear()
+        if asked:
+            log.info("SIGHUP: secrets are read again")
+        found = await asyncio.to_thread(renews.look, tell, at_all=asked)
+        for poller in pollers:
+            if poller.source.name in found:
+                poller.renew(found[poller.source.name])
 
 
 def _stop_on_signals(pollers: Iterable[Poller]) -> None:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 
 from streams.accounts import Accounts
-from streams.adapters import build_adapters
 from streams.agents.configuration import Configured, tenants
 from streams.agents.dispatch.account_source import Opened
 from streams.configured import configured_tenants, topics_of
@@ -24,6 +23,7 @@ from streams.core.accounts import Account, account_of
 from streams.core.tenant import Tenant
 from streams.kafka import KafkaClient, KafkaUnavailable, TopicMissing
 from streams.providers.base import Provider
+from streams.renewal import Renewal, Tell
 from streams.settings import Settings, librdkafka_options
 from streams.topics import TENANTS
 
@@ -62,7 +62,8 @@ class TenantWebhooks(dict[str, Provider]):
         read: Callable[[], dict[bytes, bytes]] | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(build_adapters(settings, env))
+        self.renewal = Renewal(settings, env)
+        super().__init__(self.renewal.adapters)
         self._settings = settings
         self._rows = _Rows()
         self._known: Configured[Tenant] = tenants(self._rows, configured_tenants(settings))
@@ -72,6 +73,13 @@ class TenantWebhooks(dict[str, Provider]):
         self._read_s = float("-inf")
         self._reading = asyncio.Lock()
         self._opened: dict[str, tuple[Account, Opened, float]] = {}
+
+    async def renew(self, tell: Tell, *, at_all: bool) -> bool:
+        """Take over configured adapters whose secrets are others now; whether there are any."""
+        self.renewal.tell = tell
+        changed = await asyncio.to_thread(self.renewal.look, at_all=at_all)
+        self.update(changed)
+        return bool(changed)
 
     async def of_tenant(self, provider: str, tenant: str) -> Provider | None:
         """The adapter of the tenant's own account there; None if it has none, or if it cannot be opened."""

@@ -27,13 +27,13 @@ def poll(invocation: Invocation, names: tuple[str, ...], once: bool, port: int |
     settings = invocation.settings
     from dataclasses import replace
 
-    from streams.adapters import build_adapters
     from streams.configured import check_supported
     from streams.poll import choose, poll_forever, poll_once
-    from streams.pollers.build import build_sources
+    from streams.polled import Polled
 
     check_supported(settings)
-    sources = build_sources(settings, build_adapters(settings, invocation.environment), invocation.environment)
+    polled = Polled(settings, invocation.environment)
+    sources = polled.sources
     if not sources:
         raise UsageFailure(
             "nothing to poll is configured: set sqs_queue_url or mns_queue of a provider, or [mailboxes.NAME]"
@@ -43,7 +43,7 @@ def poll(invocation: Invocation, names: tuple[str, ...], once: bool, port: int |
         raise UsageFailure(f"there is nothing to poll called {unknown}; known are {', '.join(sources)}")
     if port is not None:
         settings = replace(settings, poll=replace(settings.poll, port=port))
-    _ = invocation.kafka.admin  # a clear sentence before anything starts
+    invocation.enter("poll")
     log_to_stderr(invocation.environment)
     chosen = choose(sources, names)
 
@@ -54,7 +54,7 @@ def poll(invocation: Invocation, names: tuple[str, ...], once: bool, port: int |
         else:
             say(f"polling {', '.join(source.name for source in chosen)}; /metrics and /health at {url}")
 
-    done = asyncio.run(poll_once(settings, chosen) if once else poll_forever(settings, chosen, ready))
+    done = asyncio.run(poll_once(settings, chosen) if once else poll_forever(settings, chosen, ready, polled))
     if as_json:
         print_json({"polled": done})
     else:

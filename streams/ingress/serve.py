@@ -13,11 +13,13 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import uvloop
 from aiohttp import web
 
+from streams.hangup import on_hangup
 from streams.ingress.connections import Connections
 from streams.ingress.server import Ingress
 from streams.metrics import Metrics, watch_event_loop
@@ -28,6 +30,7 @@ from streams.settings import IngressSettings, Settings
 _BACKLOG = 1024
 _KEEPALIVE_S = 75.0
 _LINGER_S = 2.0
+_LOOK_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +48,12 @@ async def running(
     metrics: Metrics | None = None,
     listener: socket.socket | None = None,
     metrics_port: int = 0,
+    reread: asyncio.Event | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
     """A serving ingress; gives its address. On leaving, requests under way are finished first.
 
     Raises :class:`PortTaken` before anything is started. ``metrics_port`` serves ``/metrics`` and health a second time,
-    for processes that share their port with others.
+    for processes that share their port with others. ``reread`` asks for all secrets to be read again.
     """
     options = settings.ingress
     bound = listener or listen(options)
@@ -66,7 +70,10 @@ async def running(
         keepalive_timeout=_KEEPALIVE_S,
         lingering_time=_LINGER_S,
     )
-    watches = [asyncio.create_task(work) for work in (watch_event_loop(metrics), connections.watch())]
+    watches = [
+        asyncio.create_task(work)
+        for work in (watch_event_loop(metrics), connections.watch(), _renew(ingress, reread or asyncio.Event()))
+    ]
     runner = web.ServerRunner(connections, shutdown_timeout=options.drain_timeout_s)
     try:
         await runner.setup()
@@ -84,6 +91,18 @@ async def running(
             await ingress.visits.settled()
         for watch in watches:
             watch.cancel()
+
+
+async def _renew(ingress: Ingress, reread: asyncio.Event) -> None:
+    """Until cancelled: look whether secrets have changed."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reread.wait(), _LOOK_S)
+        asked = reread.is_set()
+        reread.clear()
+        if asked:
+            log.info("SIGHUP: secrets are read again")
+        await ingress.renew(at_all=asked)
 
 
 def listen(options: IngressSettings, *, shared: bool = False) -> socket.socket:
@@ -132,9 +151,13 @@ def _serve_one(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        reread = asyncio.Event()
+        on_hangup(reread.set)
         providers, exchange = make()
         _calm_collector()
-        async with running(settings, providers, exchange=exchange, listener=listener, metrics_port=metrics_port):
+        async with running(
+            settings, providers, exchange=exchange, listener=listener, metrics_port=metrics_port, reread=reread
+        ):
             await stop.wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -175,8 +198,15 @@ def _supervise(children: list[int]) -> int:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGTERM)
 
+    def reread(number: int, frame: object) -> None:
+        for child in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGHUP)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    if not sys.stderr.isatty():
+        signal.signal(signal.SIGHUP, reread)
     failed = False
     while left:
         child, status = os.wait()

@@ -25,7 +25,7 @@ from streams.ingress.answers import NOT_NOW
 from streams.ingress.body import Arriving, Unusable, read_body
 from streams.ingress.certificates import CertificateFetches
 from streams.ingress.constant import ConstantAnswer, answer_to
-from streams.ingress.tenants import FindsTenants, TenantRoutes
+from streams.ingress.tenants import FindsTenants, Renews, TenantRoutes
 from streams.ingress.visits import PREFIX, visits_of
 from streams.metrics import Count, Distribution, Metrics, exposition
 from streams.producer import Headers, Unavailable, WebhookProducer
@@ -99,6 +99,8 @@ class Ingress:
         self._certificates = CertificateFetches(exchange)
         self._metrics = metrics or Metrics()
         self._now_ms = now_ms
+        self._settings = settings
+        self._providers = providers
         self._routes = _routes(settings, providers, self._metrics)
         self._tenants = TenantRoutes(providers, self._route_of) if isinstance(providers, FindsTenants) else None
         self._pages: Mapping[str, Callable[[BaseRequest], Awaitable[Response]]] = {
@@ -117,6 +119,14 @@ class Ingress:
     def paths(self) -> tuple[str, ...]:
         """The paths that are served, but for our own pages."""
         return (*self._routes, *((f"{PREFIX}…",) if self.visits else ()))
+
+    async def renew(self, *, at_all: bool = False) -> None:
+        """Verify from now on by the secrets of now. What cannot be read stays what it was."""
+        if isinstance(self._providers, Renews) and await self._providers.renew(self._told, at_all=at_all):
+            self._routes = _routes(self._settings, self._providers, self._metrics)
+
+    def _told(self, provider: str, result: str) -> None:
+        self._metrics.credential_reloads.at(provider, result).inc()
 
     def drain(self) -> None:
         """From now on not ready: whoever spreads the load looks elsewhere. Requests are still served."""

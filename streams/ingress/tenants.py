@@ -23,6 +23,17 @@ class FindsTenants(Protocol):
         """The adapter of the tenant's own account there; None if there is none."""
 
 
+@runtime_checkable
+class Renews(Protocol):
+    """Adapters that read their secrets again."""
+
+    async def renew(self, tell: Callable[[str, str], None], *, at_all: bool) -> bool:
+        """Take over those whose secrets have changed (``at_all``: look at every secret); whether there are any.
+
+        ``tell`` is given a provider and what came of it: read, or failed.
+        """
+
+
 class TenantRoutes(Generic[R]):
     """``make`` gives the route of a provider, tenant and adapter; it is kept for as long as the adapter is the same."""
 

@@ -251,6 +251,12 @@ CREDENTIAL_EXPIRY = _gauge("credential_expiry_timestamp_seconds", "When a creden
 CLOCK_OFFSET = _gauge(
     "clock_offset_seconds", "By how much this machine's clock is ahead of Kafka's, by which the fleet goes."
 )
+CREDENTIAL_RELOADS = _counter(
+    "credential_reloads",
+    "Changed secrets that this process noticed: now in use, or not to be read, so that the old ones stay in use.",
+    PROVIDER,
+    Label("result", ("read", "failed")),
+)
 EVENT_LOOP_DELAY = _gauge("event_loop_delay_seconds", "By how much the event loop was last late.")
 BUILD_INFO = _gauge("build_info", "1, with the version as label.", Label("version", limit=1))
 
@@ -307,6 +313,7 @@ CATALOGUE: tuple[Series, ...] = (
     RECONCILIATIONS,
     ALERTS,
     CREDENTIAL_EXPIRY,
+    CREDENTIAL_RELOADS,
     CLOCK_OFFSET,
     EVENT_LOOP_DELAY,
     BUILD_INFO,

@@ -96,6 +96,9 @@ class DispatchMetrics:
         for other in catalogue.ACCOUNT_STANDING.labels[1].values:
             self._metrics.account_standing.at(provider, other).set(1 if other == standing else 0)
 
+    def credentials(self, provider: str, result: str) -> None:
+        self._metrics.credential_reloads.at(provider, result).inc()
+
     def dead_letter(self, topic: str, reason: str) -> None:
         self._metrics.dead_letters.at(topic, reason).inc()
 

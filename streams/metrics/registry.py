@@ -85,6 +85,7 @@ class Metrics(Collector):
         self.alerts = self._counter(catalogue.ALERTS)
         self.credential_expiry = self._gauge(catalogue.CREDENTIAL_EXPIRY)
         self.clock_offset = self._gauge(catalogue.CLOCK_OFFSET)
+        self.credential_reloads = self._counter(catalogue.CREDENTIAL_RELOADS)
         self.event_loop_delay = self._gauge(catalogue.EVENT_LOOP_DELAY)
         self.build_info = self._gauge(catalogue.BUILD_INFO)
         self._ranking = TenantRanking(catalogue.TENANT.limit, tenants)

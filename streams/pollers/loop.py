@@ -81,14 +81,42 @@ class Poller:
     _much: asyncio.Event = field(default_factory=asyncio.Event)
     """There is more to be received, by the last receive; or we are told to stop."""
     _failures: int = 0
+    _ending: bool = False
+    _next: Source | None = None
 
     def stop(self) -> None:
         """End `run` after what is in flight."""
+        self._ending = True
+        self._pause_all()
+
+    def renew(self, source: Source) -> None:
+        """Go on with another connection to the same place (its secrets have changed), after what is in flight."""
+        self._next = source
+        self._pause_all()
+
+    def _pause_all(self) -> None:
         self._stop.set()
         self._much.set()
 
+    async def close(self) -> None:
+        """Give the source's connections back."""
+        try:
+            await self.source.aclose()
+        except SourceUnavailable as exc:
+            log.warning("%s: could not be left properly: %s", self.source.name, exc)
+
     async def run(self) -> None:
         """Poll until `stop`."""
+        await self._run()
+        while not self._ending and self._next is not None:
+            await self.close()
+            self.source, self._next = self._next, None
+            self._stop.clear()
+            self._much.clear()
+            await self._run()
+
+    async def _run(self) -> None:
+        """Poll until `stop` or `renew`."""
         count = max(1, min(self.concurrency, self.source.concurrency))
         async with asyncio.TaskGroup() as tasks:
             measuring = tasks.create_task(self._measure())

@@ -10,6 +10,7 @@ import pytest
 
 from streams.agents.dispatch.account_source import Opened
 from streams.agents.dispatch.config import LaneConfig
+from streams.agents.dispatch.observer import Silent
 from streams.core.accounts import Account, has_accounts
 from streams.core.breaker import BreakerState
 from streams.core.command import Retry
@@ -19,6 +20,7 @@ from streams.core.message import Message
 from streams.core.outcome import AttemptResult, Deferred, Scope, Uncertain
 from streams.core.receipt import ReceiptKind
 from streams.core.tenant import Tenant
+from streams.providers.base import HttpRequest, HttpResponse
 from tests.agents.dispatch_desk import Desk, FunctionProvider, reason
 from tests.agents.test_breakers import published
 
@@ -210,11 +212,91 @@ async def test_a_rotation_that_fails_half_way_leaves_the_old_password_in_use() -
     await d.give(d.message(tenant="acme"))
     await d.at_rest()
     d.source.reasons["acme"] = Reason(ReasonKind.CREDENTIALS, "account", detail="the secret file is gone")
+    d.dispatch.observer = notes = Notes()
     d.source.digests[d.lane("acme")] = b"2"
-    await d.look()
+    for _ in range(3):
+        await d.look()
     await d.give(d.message("b@example.net", "k2", tenant="acme"))
     await d.at_rest()
     assert d.sent_to()[-1] == "b@example.net"
+    assert notes.told == [("mailgun", "failed")]
+    d.source.reasons.clear()
+    d.clock.advance(60)
+    await d.look()
+    assert notes.told == [("mailgun", "failed"), ("mailgun", "read")], "it is tried again"
+
+
+class Notes(Silent):
+    """What was told about credentials."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def credentials(self, provider: str, result: str) -> None:
+        self.told.append((provider, result))
+
+
+async def test_files_that_still_change_are_not_read_while_the_old_password_works() -> None:
+    d = await desk(own("acme"))
+    await d.give(d.message(tenant="acme"))
+    await d.at_rest()
+    lane = d.lane("acme")
+    for digest in (b"2", b"3", b"4"):
+        d.source.digests[lane] = digest
+        await d.look()
+    assert d.source.opened == [lane]
+    await d.look()
+    assert d.source.opened == [lane, lane]
+
+
+async def test_a_rotation_is_told_when_the_last_call_with_the_old_password_has_ended() -> None:
+    d = await desk(own("acme"))
+    await d.give(d.message("first@example.net", tenant="acme"))
+    await d.at_rest()
+    d.dispatch.observer = notes = Notes()
+    lane, answered = d.lane("acme"), asyncio.Event()
+
+    async def slow(request: HttpRequest, deadline_s: float) -> HttpResponse:
+        await answered.wait()
+        return HttpResponse(200)
+
+    usual, d.dispatch._calls.exchange = d.dispatch._calls.exchange, slow  # type: ignore[assignment]
+    await d.give(d.message("a@example.net", "k2", tenant="acme"))
+    d.dispatch._calls.exchange = usual
+    d.source.digests[lane] = b"2"
+    for _ in range(2):
+        await d.look()
+    await d.give(d.message("b@example.net", "k3", tenant="acme"))
+    await d.at_rest()
+    assert d.source.made[lane].batches, "the new one is in use"
+    assert notes.told == []
+    answered.set()
+    async with asyncio.timeout(5):
+        while not notes.told:
+            await asyncio.sleep(0.01)
+    assert notes.told == [("mailgun", "read")]
+
+
+async def test_who_asks_for_it_has_every_account_opened_anew_that_can_have_changed() -> None:
+    d = await desk(own("acme"))
+    await d.give(d.message(tenant="acme"))
+    await d.at_rest()
+    d.dispatch.lanes.reopen()
+    await d.at_rest()
+    assert d.source.opened == [d.lane("acme")] * 2
+
+
+async def test_a_secret_that_tells_nobody_of_changes_is_asked_for_every_five_minutes() -> None:
+    d = await desk(own("acme"))
+    d.source.asks = True
+    await d.give(d.message(tenant="acme"))
+    await d.at_rest()
+    d.clock.advance(299)
+    await d.look()
+    assert d.source.opened == [d.lane("acme")]
+    d.clock.advance(1)
+    await d.look()
+    assert d.source.opened == [d.lane("acme")] * 2
 
 
 async def test_a_secret_that_tells_nobody_of_changes_is_fetched_again_while_its_account_is_in_trouble() -> None:

@@ -75,6 +75,11 @@ NOT_HERE: Mapping[str, tuple[str, str, str]] = {
             "test_what_has_settled_is_handed_in_like_a_webhook_and_the_watermark_follows",
         ),
     ),
+    "credential_reloads_total": (
+        "nobody changes a secret here",
+        "tests/test_renewal.py",
+        "test_a_file_that_has_rested_for_a_look_is_read_and_only_its_adapter_is_another_one",
+    ),
     "credential_expiry_timestamp_seconds": (
         "lasting keys do not end",
         "tests/test_gauges.py",

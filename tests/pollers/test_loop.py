@@ -255,3 +255,23 @@ async def test_counts_ages_and_items_that_come_again_and_again_are_in_the_metric
 )
 def test_pauses_grow_and_are_bounded(failures: int, least: float, most: float) -> None:
     assert least <= Pace().pause_s(failures) <= most
+
+
+async def test_a_source_with_new_secrets_takes_over_when_what_is_in_flight_is_done() -> None:
+    old, new = FakeSource(deque([[item(b"one")]]), ends=False), FakeSource(deque([[item(b"two")]]), ends=False)
+    producer = FakeProducer(gate=asyncio.Event())
+    poller = poller_of(old, producer)
+    running = asyncio.create_task(poller.run())
+    async with asyncio.timeout(5):
+        while not poller.tally.received:
+            await asyncio.sleep(0)
+        poller.renew(new)
+        producer.gate.set()  # type: ignore[union-attr]
+        await new.idle.wait()
+    assert old.journal == [("done", ["one"]), ("closed", [])]
+    assert new.journal == [("done", ["two"])]
+    assert [value for _, _, value, _ in producer.stored] == [b"one", b"two"]
+    poller.renew(FakeSource(deque()))
+    poller.stop()
+    await running
+    assert poller.source is new, "who is told to stop does not begin anew"

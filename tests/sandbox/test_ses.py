@@ -344,3 +344,20 @@ async def test_a_new_subscription_must_be_confirmed_before_events_flow(
     assert confirmed["SubscriptionArn"] == sandbox.sns.subscription_arn
     await call(client(sandbox).send_email, **email("success@example.net", ConfigurationSetName="cs"))
     await receiver.wait_for(3)
+
+
+async def test_while_keys_are_rotated_several_are_good_and_each_has_its_own_secret(
+    start: START, http: aiohttp.ClientSession
+) -> None:
+    sandbox = await start()
+    both = {"AKIAOLD": "old", "AKIANEW": "new"}
+    async with http.put(f"{sandbox.url}/sandbox/ses/keys", json=both) as answer:
+        assert answer.status == 200
+    await call(client(sandbox, key="AKIAOLD", secret="old").send_email, **email("u@example.net"))
+    await call(client(sandbox, key="AKIANEW", secret="new").send_email, **email("u@example.net"))
+    mixed = await refused(client(sandbox, key="AKIANEW", secret="old").send_email, **email("u@example.net"))
+    assert mixed[:2] == ("SignatureDoesNotMatch", 403)
+    async with http.put(f"{sandbox.url}/sandbox/ses/keys", json={"AKIANEW": "new"}) as answer:
+        assert answer.status == 200
+    revoked = await refused(client(sandbox, key="AKIAOLD", secret="old").send_email, **email("u@example.net"))
+    assert revoked[:2] == ("UnrecognizedClientException", 403)

@@ -16,6 +16,13 @@ from streams.providers.base import Provider
 Signature = tuple[int, int, int]
 """What tells one state of a file from another: time, size and inode; zeros if it is not there."""
 
+Files = tuple[tuple[str, Signature], ...]
+"""Paths and their states."""
+
+
+_ASK_AGAIN_MS = 300_000
+_TRY_AGAIN_MS = 60_000
+
 
 @dataclass(slots=True)
 class Opened:
@@ -28,13 +35,29 @@ class Opened:
     adapter: Provider | None
     reason: Reason | None = None
     digest: bytes = b""
-    files: tuple[tuple[str, Signature], ...] = ()
+    files: Files = ()
     asks: bool = False
     at_ms: int = 0
     since_ms: int = 0
     warm_up: WarmUp | None = None
     limits: Callable[[LaneConfig], LaneConfig] = field(default=lambda base: base)
     """The lane's configuration from that of the provider."""
+
+    @property
+    def can_change(self) -> bool:
+        """Whether a secret of it may be another one now; variables of the environment stay what they are."""
+        return bool(self.files) or self.asks
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether to open it anew although no file has changed: it could not be, or its secret tells nobody."""
+        wait_ms = _TRY_AGAIN_MS if self.reason is not None else _ASK_AGAIN_MS if self.asks else None
+        return wait_ms is not None and now_ms - self.at_ms >= wait_ms
+
+    def differs(self, before: Opened) -> bool:
+        """Whether it is known to have been opened with other secrets."""
+        if before.digest:
+            return before.digest != self.digest
+        return before.files != self.files or before.reason is not None
 
 
 class AccountSource(Protocol):

@@ -67,6 +67,8 @@ class Gate:
         self.starved = False
         self.config = config
         self.calls = 0
+        self.slots: set[Slot] = set()
+        """Of the calls under way that have begun their work."""
         self.paused_until_ms = 0
         self._clock = clock
         self._bucket = TokenBucket(config.rate, config.burst or config.rate, clock())
@@ -260,11 +262,13 @@ class Slot:
     def __init__(self, gate: Gate, stream: Stream) -> None:
         self._gate: Gate | None = gate
         self._stream = stream
+        gate.slots.add(self)
 
     def free(self) -> None:
         """Once; again is harmless."""
         gate, self._gate = self._gate, None
         if gate is not None:
+            gate.slots.discard(self)
             gate.call_ended(self._stream)
 
 

@@ -7,6 +7,9 @@ Rules:
 2. Opening an account may block (files, a secrets manager), so it is done in a thread; until then its messages wait.
 3. An account that cannot be opened holds its messages with the reason; they go as soon as it can be.
 4. Secrets in files are looked at again and again: a new password is in use within seconds, and wakes whoever was held.
+   Where the old one still works, files must have rested from one look to the next: who changes two is not cut in half.
+5. A rotation that fails leaves the old credentials in use, says so, and is tried again. One that succeeds is told when
+   the calls that had begun with the old ones have ended.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from streams.agents.dispatch.account_source import AccountSource, Opened
+from streams.agents.dispatch.account_source import AccountSource, Files, Opened
 from streams.agents.dispatch.allowance import Allowance
 from streams.agents.dispatch.gate import Gate
 from streams.core.accounts import OWN, Account, account_of, has_accounts
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+_POLL_S = 0.05
 _IDLE_MS = 600_000
 _QUICK_MS = 4_000  # an account in trouble whose secret no file tells is opened anew so often for a minute,
 _SLOW_MS = 60_000  # and then so often
@@ -54,6 +58,7 @@ class Lanes:
         self._accounts: dict[str, Account] = {}
         self._opened: dict[str, Opened] = {}
         self._opening: set[str] = set()
+        self._moving: dict[str, Files] = {}
         self._retired: list[Gate] = []
         self._sent_today: dict[str, Counter[int]] = {}
         self._day = 0
@@ -181,8 +186,9 @@ class Lanes:
         if self._source is None:
             return
         for lane in self._desk.config.lanes:
-            account = self._accounts[lane]
-            self._opened[lane] = await asyncio.to_thread(self._source.watch, account)
+            if lane not in self._opened:
+                self._opened[lane] = await asyncio.to_thread(self._source.watch, self._accounts[lane])
+            self._opened[lane].at_ms = self._desk.clock()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             await self.look()
@@ -191,19 +197,41 @@ class Lanes:
         """One look at all accounts that are open or could not be opened."""
         source = self._source
         assert source is not None
-        known = list(self._opened.items())
-        changed = await asyncio.to_thread(lambda: [lane for lane, opened in known if source.changed(opened)])
+        known = [(lane, opened, self._accounts[lane]) for lane, opened in self._opened.items()]
+        moving = await asyncio.to_thread(
+            lambda: {lane: source.watch(account).files for lane, opened, account in known if source.changed(opened)}
+        )
         now_ms = self._desk.clock()
-        troubled = [lane for lane, opened in known if self._is_due(lane, opened, now_ms)]
+        changed = [lane for lane, files in moving.items() if self._is_troubled(lane) or files == self._moving.get(lane)]
+        self._moving = moving
+        troubled = [lane for lane, opened, _ in known if self._is_due(lane, opened, now_ms)]
         for lane in dict.fromkeys((*changed, *troubled)):
             if lane in self.gates:
                 self._open(self.gates[lane], self._accounts[lane], fresh=False)
         self._dismiss(now_ms)
 
+    def reopen(self) -> None:
+        """Somebody asks for it: read the secrets of every open account again."""
+        for lane, opened in self._opened.items():
+            if opened.can_change and lane in self.gates:
+                self._open(self.gates[lane], self._accounts[lane], fresh=False)
+
+    def know(self, watched: Mapping[str, Opened]) -> None:
+        """What there was to be seen of providers' own accounts before their adapters were built."""
+        self._opened.update((lane, opened) for lane, opened in watched.items() if lane in self.gates)
+
+    def _is_troubled(self, lane: str) -> bool:
+        gate = self.gates.get(lane)
+        return gate is None or not gate.ready or gate.trouble is not None
+
     def _is_due(self, lane: str, opened: Opened, now_ms: int) -> bool:
         """Whether to open it anew although no file has changed: its secret lies where nobody tells of changes."""
         gate = self.gates.get(lane)
-        if gate is None or gate.trouble is None or not opened.asks:
+        if gate is None:
+            return False
+        if gate.ready and gate.trouble is None:
+            return opened.is_due(now_ms)
+        if gate.trouble is None or not opened.asks:
             return False
         every_ms = _QUICK_MS if now_ms - opened.since_ms < _SLOW_MS else _SLOW_MS
         return now_ms - opened.at_ms >= every_ms
@@ -225,14 +253,20 @@ class Lanes:
             opened.since_ms = before.since_ms
         self._opened[lane] = opened
         if opened.adapter is None:
-            self._refuse(gate, opened, fresh=fresh)
+            self._refuse(gate, opened, before.digest if before is not None else b"", fresh=fresh)
         elif before is None or fresh or before.digest != opened.digest or not gate.ready:
             self._use(gate, opened.adapter, opened)
+            if not fresh and before is not None and opened.differs(before):
+                self._desk.tasks.spawn(self._tell(gate))
 
-    def _refuse(self, gate: Gate, opened: Opened, *, fresh: bool) -> None:
-        """A rotation that fails half-way leaves the old credentials in use; a record that is wrong holds the mail."""
+    def _refuse(self, gate: Gate, opened: Opened, digest: bytes, *, fresh: bool) -> None:
+        """A rotation that fails half-way leaves the old credentials in use, those of ``digest``; a record that is wrong
+        holds the mail.
+        """
         if not fresh and gate.ready:
+            opened.digest = digest
             log.error("%s keeps its credentials: %s", gate.lane, opened.reason and opened.reason.detail)
+            self._desk.observer.credentials(gate.provider, "failed")
             return
         if gate.trouble is None:
             log.warning("%s is held: %s", gate.lane, opened.reason and opened.reason.detail)
@@ -249,6 +283,14 @@ class Lanes:
         self._desk.wake_held(gate.lane)
         if old is not None:
             self._dispose(old)
+
+    async def _tell(self, gate: Gate) -> None:
+        """Told when it is true of every call: then the old credentials may be revoked."""
+        begun = frozenset(gate.slots)
+        while begun & gate.slots:  # noqa: ASYNC110 - as rare as rotations
+            await asyncio.sleep(_POLL_S)
+        log.info("credentials of %s were read anew; every call with the old ones has ended", gate.lane)
+        self._desk.observer.credentials(gate.provider, "read")
 
     # ------------------------------------------------------------------ letting go
 
