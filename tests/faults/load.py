@@ -21,18 +21,18 @@ _STORED_WITHIN_S = 120
 class Load:
     """Use it as a context manager: it begins, and on leaving everything that was asked for is on Kafka.
 
-    Each second ``per_s`` messages: nine in ten in campaigns of at most 900, the others alone. ``numbers_from`` keeps
-    several loads of one fleet apart.
+    Each second ``per_s`` messages: nine in ten in campaigns of at most 900, the others alone. ``fields`` are further
+    ones of each request; ``numbers_from`` keeps several loads of one fleet apart.
     """
 
-    def __init__(self, fleet: Fleet, per_s: int, *, numbers_from: int = 0, with_bulk: bool = True) -> None:
+    def __init__(self, fleet: Fleet, per_s: int, *, numbers_from: int = 0, **fields: Any) -> None:
         self.ids: set[str] = set()
         """Grows while it runs."""
         self.refused: list[str] = []
         self.slowest_s = 0.0
         """The longest that a request waited for Kafka."""
         self._fleet = fleet
-        self._requests = _mixed(per_s, numbers_from) if with_bulk else map(single, itertools.count(numbers_from))
+        self._requests = _mixed(per_s, numbers_from, fields)
         self._per_s = per_s
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -77,10 +77,10 @@ class Load:
         return report
 
 
-def _mixed(per_s: int, numbers_from: int) -> Iterator[dict[str, Any]]:
+def _mixed(per_s: int, numbers_from: int, fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """One campaign and as many single messages as are a tenth of it, again and again."""
     size = min(CAMPAIGN, per_s * 9 // 10)
     numbers = itertools.count(numbers_from)
     for number in itertools.count(numbers_from):
-        yield campaign(number, size)
-        yield from (single(next(numbers)) for _ in range(max(1, size // 9)))
+        yield campaign(number, size, **fields)
+        yield from (single(next(numbers), **fields) for _ in range(max(1, size // 9)))

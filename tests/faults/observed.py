@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -75,7 +76,7 @@ class Flow(Observed):
 
 def _longest_gap(came_s: Iterable[float], begin_s: float, end_s: float) -> float:
     marks = [begin_s, *(at_s for at_s in came_s if begin_s <= at_s <= end_s), end_s]
-    return max(after - before for before, after in zip(marks, marks[1:], strict=False))
+    return max(after - before for before, after in pairwise(marks))
 
 
 class Supervisor(Observed):

@@ -1,0 +1,190 @@
+"""The broker answers nobody for a minute: it is frozen, or nothing reaches it, or every connection is reset.
+
+Meanwhile the ingress says 503, in time, and never 200 for what is not stored; worker and ingress say that they are not
+ready; neither grows. Afterwards everything goes on by itself. What the providers gave up telling meanwhile is found
+out: Mailgun's events are read, SES has put its own into a queue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.broker import free_port
+from tests.brokers import ApacheKafka, KafkaServer
+from tests.brokers.apache import Seat
+from tests.faults.figures import Figures
+from tests.faults.load import Load
+from tests.faults.observed import MEGABYTE, Flow, Memory, Readiness, Supervisor
+from tests.faults.proxy import CALM, ChaosProxy, Trouble
+from tests.faults.reporter import NO_ANSWER, Reporter
+from tests.faults.test_broker_killed import QUEUE, RESUMES_S, wait
+from tests.fleet import Fleet
+from tests.fleet.log import records
+
+GROWS_MB = 100
+ANSWERS_S = 10
+NOT_READY_S = 15
+"""Readiness is asked every few seconds: so soon it must have changed."""
+
+
+@dataclass
+class Endured:
+    """One fleet, watched through one or more faults of its broker."""
+
+    fleet: Fleet
+    figures: Figures
+    load: Load
+    reporter: Reporter
+    flow: Flow
+    supervisor: Supervisor
+    readiness: dict[str, Readiness]
+    memory: dict[str, Memory]
+    grown: Counter[str] = field(default_factory=Counter)
+
+    def through(self, name: str, seconds: float, harm: Callable[[], Any], heal: Callable[[], Any]) -> None:
+        """Do harm for so long, and measure until a while after it."""
+        fleet, figures = self.fleet, self.figures
+        before = {process: memory.mark() for process, memory in self.memory.items()}
+        harmed_s = time.monotonic()
+        harm()
+        wait(fleet, seconds)
+        healed_s = time.monotonic()
+        heal()
+        sent = len(fleet.seen.sent)
+        fleet.until(f"{name}: flow resumes", lambda: len(fleet.seen.sent) > sent, RESUMES_S + 30)
+        fleet.until(
+            f"{name}: all are ready again", lambda: all(fleet.is_ready(process) for process in self.readiness), 60
+        )
+        end_s = wait(fleet, 5)
+        figures.at_most(f"{name}: flow resumes after", self.flow.standstill_s(healed_s, end_s), RESUMES_S, "s")
+        for process, readiness in self.readiness.items():
+            not_ready_s = readiness.first_s(False, harmed_s)
+            figures.at_most(f"{name}: {process} says not ready after", not_ready_s, NOT_READY_S, "s")
+            figures.at_most(f"{name}: {process} says ready after", readiness.first_s(True, healed_s), RESUMES_S, "s")
+        for process, memory in self.memory.items():
+            grown = (memory.peak - before[process]) / MEGABYTE
+            figures.at_most(f"{name}: memory of {process} grows", grown, GROWS_MB, "MB")
+        self._answers(name, harmed_s, healed_s)
+
+    def _answers(self, name: str, harmed_s: float, healed_s: float) -> None:
+        during = [one for one in self.reporter.answers if harmed_s <= one.began_s < healed_s]
+        figures = self.figures
+        figures.at_least(f"{name}: webhooks answered 503", sum(one.status == 503 for one in during), 1)
+        figures.note(f"{name}: webhooks answered 200", sum(one.status == 200 for one in during))
+        figures.none(
+            f"{name}: webhooks answered otherwise", [one.status for one in during if one.status not in (200, 503)]
+        )
+        figures.at_most(f"{name}: slowest answer", max(one.took_s for one in during), ANSWERS_S, "s")
+
+
+@contextmanager
+def enduring(fleet: Fleet, figures: Figures, per_s: int, reports_per_s: float, **fields: Any) -> Iterator[Endured]:
+    """A fleet under load; on leaving, the load and the reports end."""
+    fleet.start_worker("w1")
+    fleet.start_poller()
+    fleet.until("w1 is ready", lambda: fleet.is_ready("w1"), 40)
+    names = ("w1", "ingress")
+    with ExitStack() as stack:
+        supervisor = stack.enter_context(Supervisor(fleet, ["w1"]))
+        flow = stack.enter_context(Flow(fleet))
+        readiness = {name: stack.enter_context(Readiness(fleet, name)) for name in names}
+        memory = {name: stack.enter_context(Memory(lambda name=name: fleet.process(name).pid)) for name in names}
+        load = stack.enter_context(Load(fleet, per_s, **fields))
+        reporter = stack.enter_context(Reporter(fleet, reports_per_s))
+        fleet.until("messages are sent", lambda: len(fleet.seen.sent) > 3 * per_s, 60)
+        yield Endured(fleet, figures, load, reporter, flow, supervisor, readiness, memory)
+
+
+def settle(fleet: Fleet, endured: Endured, prefix: str) -> None:
+    """Everything comes to its end, and no answer was false."""
+    figures, load, reporter = endured.figures, endured.load, endured.reporter
+    fleet.until("every message has ended", lambda: fleet.seen.ended >= load.ids, 240)
+    stored = {
+        record.headers["token"].decode()
+        for record in records(fleet.bootstrap, f"{prefix}webhooks.mailgun")
+        if "token" in record.headers
+    }
+    figures.note("webhooks posted by hand", len(reporter.answers))
+    figures.none(
+        "of them answered 200 and not stored", [one.token for one in reporter.of(200) if one.token not in stored]
+    )
+    figures.none("of them without any answer", reporter.of(NO_ANSWER))
+    given_up = [line for line in fleet.ledger() if line.get("answer") == "gave_up"]
+    for provider, count in sorted(Counter(line["provider"] for line in given_up).items()):
+        figures.note(f"webhooks that {provider} gave up", count)
+    figures.none("ends of the worker by itself", endured.supervisor.ends)
+    figures.note("longest wait of a request for Kafka", load.slowest_s, "s")
+    figures.account(fleet.account(load.ids))
+
+
+@pytest.mark.timeout(200)
+def test_a_frozen_broker_delays_and_loses_nothing(
+    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
+) -> None:
+    fields: dict[str, Any] = {} if sized(1, 0) else {"provider": "ses"}  # Mailgun's events are read once a minute
+    with Fleet(
+        tmp_path,
+        apache_kafka.bootstrap,
+        prefix=topic_prefix,
+        sandbox=["--queue", "raw"],
+        ses=QUEUE,
+        environment={"STREAMS_WORKER__STORE": "rocksdb"},
+    ) as fleet:
+        with enduring(fleet, figures, sized(200, 60), sized(50, 20), **fields) as endured:
+            endured.through("frozen", sized(60, 13), apache_kafka.pause, apache_kafka.resume)
+        settle(fleet, endured, topic_prefix)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_broker_that_is_cut_off_delays_and_loses_nothing(
+    topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
+) -> None:
+    seat, behind, seconds = Seat.alone(), free_port(), sized(60, 15)
+    with (
+        ChaosProxy(("127.0.0.1", behind)) as proxy,
+        ApacheKafka(two_ways(seat, behind, proxy), seat=seat) as kafka,
+        Fleet(
+            tmp_path,
+            kafka.bootstrap,
+            prefix=topic_prefix,
+            kafka_at=proxy.bootstrap,
+            sandbox=["--queue", "raw"],
+            ses=QUEUE,
+            environment={"STREAMS_WORKER__STORE": "rocksdb"},
+        ) as fleet,
+    ):
+
+        def heal() -> None:
+            proxy.trouble = CALM
+
+        def silence() -> None:
+            proxy.trouble = Trouble(silent=True)
+
+        def reset() -> None:
+            proxy.trouble = Trouble(refuse=True)
+            proxy.cut()
+
+        with enduring(fleet, figures, 200, 50) as endured:
+            endured.through("silent", seconds, silence, heal)
+            endured.through("reset", seconds, reset, heal)
+        settle(fleet, endured, topic_prefix)
+
+
+def two_ways(seat: Seat, behind: int, proxy: ChaosProxy) -> dict[str, str]:
+    """One listener for the test, and one that clients only know by the proxy's address."""
+    own, others = f"PLAINTEXT://127.0.0.1:{seat.port}", f"CUT://127.0.0.1:{behind}"
+    return {
+        "listeners": f"{own},{others},CONTROLLER://127.0.0.1:{seat.controller_port}",
+        "advertised.listeners": f"{own},CUT://{proxy.bootstrap}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CUT:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
