@@ -18,7 +18,7 @@ from streams.core.ids import partition_of
 from streams.core.ledger import LedgerState
 from streams.core.limits import RecipientLimit
 from streams.core.message import Message, Stream
-from streams.core.outcome import Deferred, Rejected, Scope
+from streams.core.outcome import Accepted, AttemptResult, Deferred, Rejected, Scope
 from streams.core.receipt import ReceiptKind
 from streams.core.warm_up import WarmUp
 from streams.providers.base import HttpRequest
@@ -177,6 +177,39 @@ async def test_a_tenants_share_is_that_of_the_partitions() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- pauses
+
+
+@pytest.mark.parametrize("scope", [Scope.LANE, Scope.ACCOUNT])
+async def test_a_call_whose_row_is_on_its_way_to_kafka_waits_when_another_is_told_to_wait(scope: Scope) -> None:
+    d = await desk()
+    told = asyncio.Event()
+    d.during_call = lambda request: told.wait()
+    d.providers["mailgun"].answer = lambda batch: Deferred(
+        reason("not now", ReasonKind.ACCOUNT), scope, AttemptResult.THROTTLED, retry_after_s=30
+    )
+    await d.give(d.message("a@example.net"))
+    d.engine.automatic = False
+    late = d.message("b@example.net", content_hash="other")
+    (batch,) = await d.give(late)
+    told.set()
+    await d.settled()
+    d.engine.acknowledge()
+    await d.settled()
+    d.engine.automatic = True
+    d.engine.acknowledge()
+    await d.settled()
+    assert d.sent_to() == ["a@example.net"]
+    row = d.row(late)
+    assert row is not None and (row.state, row.tries) == (LedgerState.PARKED, 0)
+    assert row.due_ms >= NOW + 30_000
+    assert batch.done
+    d.providers["mailgun"].answer = lambda batch: Accepted("p")
+    await d.wake(29.9)
+    assert len(d.requests) == 1
+    await d.wake(1.2)
+    d.dispatch.lanes.gates["mailgun"].pump()
+    await d.settled()
+    assert sorted(d.sent_to()) == ["a@example.net", "a@example.net", "b@example.net"]
 
 
 @pytest.mark.parametrize("kind", ["tenant/acme", "stream/transactional", "provider/mailgun"])

@@ -9,6 +9,7 @@ Rules:
 1. Nothing is handed over before Kafka has acknowledged that it may be (write-ahead), and the message itself.
 2. Right before the call the ownership of the partition, the age of the group's heartbeat and what is left of the lease
    are checked: a worker that may have been replaced does not call, nor does one whose lease could end before the call.
+   Nor is anybody called who has asked for patience since.
 3. A whole-batch refusal for the sake of one entry halves the batch; the attempt number stays, nobody pays a try.
 """
 
@@ -144,6 +145,10 @@ class Calls:
         if not self._may_call(flights[0]) or not self._is_leased(gate, flights[0]):
             log.warning("%d messages wait: this worker may have lost their partition", len(flights))
             return await self._not_called(flights)
+        if gate.paused_until_ms > self.clock():
+            if probe:
+                self.breakers.return_probe(gate.provider)
+            return self._held_back(gate, flights)
         failpoint("dispatch.before_call")
         began_ms = self.clock()
         outcomes: BatchOutcome
@@ -219,6 +224,14 @@ class Calls:
                 flight.batch.abandon()
         self.rest([(flight, _sending(flight)) for flight in flights])
         return []
+
+    def _held_back(self, gate: Gate, flights: Sequence[Flight]) -> list[Settled]:
+        """While their rows were on the way to Kafka, another call was told to wait: so do these, and pay nothing."""
+        now_ms = self.clock()
+        wait_s = (gate.paused_until_ms - now_ms) / 1000
+        told = ReceiptKind.ACCEPTED if gate.trouble is None else ReceiptKind.RETRY
+        rows = (self._held(gate, _sending(one), gate.trouble or one.note, wait_s, now_ms) for one in flights)
+        return [(flight, replace(row, told=told.value)) for flight, row in zip(flights, rows, strict=True)]
 
     def _halved(self, gate: Gate, flights: Sequence[Flight], split: Split) -> list[Settled]:
         if len(flights) == 1:  # an adapter that splits one entry has misread the answer: the message pays
@@ -297,7 +310,7 @@ class Calls:
                 return self._tried(flight, row, outcome, now_ms)
         assert_never(outcome.scope)
 
-    def _held(self, gate: Gate, row: AttemptRow, reason: Reason, wait_s: float, now_ms: int) -> AttemptRow:
+    def _held(self, gate: Gate, row: AttemptRow, reason: Reason | None, wait_s: float, now_ms: int) -> AttemptRow:
         due_ms = now_ms + int(1000 * wait_s)
         gate.pause(due_ms)
         return replace(
