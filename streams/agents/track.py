@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from streams.agents.bindings import Bind, bind_key
 from streams.agents.dead_letters import dead_letter
@@ -45,15 +46,15 @@ from streams.core.suppression import (
 from streams.failpoints import failpoint
 from streams.serde.configuration import encode_audit
 from streams.serde.events import encode_event, event_headers
-from streams.serde.internal import Malformed, pack, packer, unpack, unpacker
+from streams.serde.internal import Malformed, pack, unpack
+from streams.serde.rows import Rows
 from streams.topics import ALERTS, AUDIT_LOG, DEAD_LETTERS, DELIVERY_EVENTS, LOOKUPS, OUTBOUND, RECEIPTS, Topics
 
 _DAY_MS = 86_400_000
 _ORPHAN_MS = 6 * 3_600_000
 """What dispatch has not claimed by then, nobody remembers."""
 
-_write_state, _read_state = packer(MessageState), unpacker(MessageState)
-_write_suppression, _read_suppression = packer(Suppression), unpacker(Suppression)
+_states, _suppressions = Rows(MessageState), Rows(Suppression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Track:
         retention_ms = self.config.retention_ms
 
         def old_message(key: bytes, row: bytes) -> bool:
-            state = _read_state(row)
+            state = _states.read(row)
             if isinstance(state, Malformed):
                 return True
             if state.early and state.facts is None and now_ms - state.last_ms > min(_ORPHAN_MS, retention_ms):
@@ -130,7 +131,7 @@ class Track:
         in_force = self._counting.setdefault(partition, Counter())
 
         def old_suppression(_: bytes, row: bytes) -> bool:
-            state = _read_suppression(row)
+            state = _suppressions.read(row)
             if isinstance(state, Malformed):
                 return True
             held = state.in_force(now_ms)
@@ -140,7 +141,7 @@ class Track:
 
         counts = TrackCounts()
         for row in self._old_messages.sweep(partition, old_message):
-            state = _read_state(row)
+            state = _states.read(row)
             if isinstance(state, MessageState) and state.facts is None:
                 counts.orphans.update(receipt.provider for receipt in state.early)
         self._old_suppressions.sweep(partition, old_suppression)
@@ -222,10 +223,13 @@ class _Run:
 
     def keep(self) -> None:
         """Stage the rows that changed."""
+        partition = self._batch.partition
         for message_id in self._changed:
-            self.unit.put(self._track.messages, message_id.encode(), _write_state(self._states[message_id]))
-        for key, row in self._suppressions.items():
-            self.unit.put(self._track.suppressions, key.encode(), _write_suppression(row))
+            key, messages = message_id.encode(), self._track.messages
+            self.unit.put(messages, key, _states.write(self._states[message_id], partial(messages.get, partition, key)))
+        for recipient_key, row in self._suppressions.items():
+            key, table = recipient_key.encode(), self._track.suppressions
+            self.unit.put(table, key, _suppressions.write(row, partial(table.get, partition, key)))
 
     def _state(self, message_id: str) -> MessageState | None:
         state = self._states.get(message_id)
@@ -234,7 +238,7 @@ class _Run:
         kept = self._track.messages.get(self._batch.partition, message_id.encode())
         if kept is None:
             return None
-        read = _read_state(kept)
+        read = _states.read(kept)
         if isinstance(read, Malformed):
             self.counts.unreadable_rows += 1
             return None  # what is left of the message begins again; its events keep their ids
@@ -294,7 +298,7 @@ class _Run:
         row = self._suppressions.get(key)
         if row is None:
             kept = self._track.suppressions.get(self._batch.partition, key.encode())
-            read = _read_suppression(kept) if kept is not None else None
+            read = _suppressions.read(kept) if kept is not None else None
             row = None if isinstance(read, Malformed) else read
         after = fold(row, change)
         if after is row:
