@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
@@ -22,11 +23,11 @@ from streams.core.message import Message
 from streams.core.receipt import Facts, Receipt, ReceiptKind
 from streams.core.refusal import bounce_in
 from streams.failpoints import failpoint
-from streams.serde.internal import Malformed, pack, packer, unpacker
+from streams.serde.internal import Malformed, pack
+from streams.serde.rows import Rows
 from streams.topics import RECEIPTS
 
-_write = packer(AttemptRow)
-_read = unpacker(AttemptRow)
+_rows = Rows(AttemptRow)
 _DAY_MS = 86_400_000
 
 
@@ -59,7 +60,8 @@ class Book:
 
     def write(self, partition: int, message_id: str, row: AttemptRow) -> TicketPort:
         """Put a row; the ticket is its acknowledgement by Kafka."""
-        return self._table.put(partition, message_id.encode(), _write(row))
+        key = message_id.encode()
+        return self._table.put(partition, key, _rows.write(row, partial(self._table.get, partition, key)))
 
     def sweep(self, partition: int, now_ms: int) -> int:
         """Forget settled rows whose retention is over, a bounded number a call; open rows never expire (rule 12)."""
@@ -149,7 +151,7 @@ class Book:
         return policy is not None and policy.answers_final
 
     def _readable(self, message_id: str, kept: bytes) -> AttemptRow:
-        row = _read(kept)
+        row = _rows.read(kept)
         if isinstance(row, Malformed):
             raise LedgerCorrupt(f"the ledger row of {message_id} cannot be read: {row.detail}")
         return row
