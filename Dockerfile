@@ -12,7 +12,8 @@ ENV PATH=/opt/streams/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     STREAMS_CONFIG=/etc/streams/streams.toml
-RUN useradd --uid 10001 --create-home --home-dir /var/lib/streams --shell /usr/sbin/nologin streams \
+RUN groupadd --gid 10001 streams \
+ && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/streams --shell /usr/sbin/nologin streams \
  && install --directory --owner streams --group streams /var/lib/sandbox
 COPY --from=packages /opt/streams /opt/streams
 COPY LICENSE /app/LICENSE
@@ -20,7 +21,8 @@ COPY schemas /app/schemas
 COPY streams /app/streams
 RUN python -m compileall -q -j 0 /app/streams /opt/streams/lib
 WORKDIR /var/lib/streams
-USER streams
+# By number: Kubernetes cannot tell from a name that it is not root.
+USER 10001:10001
 EXPOSE 8080 8090 8091
 # The worker answers on 8090, the ingress on 8080, the pollers on 8091; whichever runs here decides.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
