@@ -1,7 +1,8 @@
 """What worker and ingress tell on standard error: their own words, and of their libraries only what is wrong.
 
-``STREAMS_LOG`` names the level of our own words (``INFO`` by default). With ``DEBUG`` the libraries speak as well. What
-is told may repeat what strangers wrote: an entry is one line, and nothing in it (or in a traceback) is an order.
+``STREAMS_LOG`` names the level of our own words (``INFO`` by default). With ``DEBUG`` the libraries speak as well, but
+for those that would tell passwords. What is told may repeat what strangers wrote: an entry is one line, and nothing in
+it (or in a traceback) is an order.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from streams.cli.failure import UsageFailure
 
 VARIABLE = "STREAMS_LOG"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_INDISCREET = ("aiokafka.conn", "botocore")
+"""At DEBUG they tell secrets: the request to log in, with the password; headers with session tokens, and what Secrets
+Manager answers."""
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -28,6 +32,8 @@ def log_to_stderr(environment: Mapping[str, str]) -> None:
     handler.setFormatter(OneLine(_FORMAT))
     logging.basicConfig(level=foreign, handlers=[handler])
     logging.getLogger("streams").setLevel(level)
+    for name in _INDISCREET if foreign == "DEBUG" else ():
+        logging.getLogger(name).setLevel("INFO")
 
 
 class OneLine(logging.Formatter):
