@@ -22,11 +22,11 @@ from streams.agents.configuration import Configured
 from streams.agents.dispatch.account_source import Opened, Signature
 from streams.agents.dispatch.config import LaneConfig
 from streams.configured import lane_config, warm_up
-from streams.core.accounts import Account, account_of, forbidden, has_accounts, is_reference
+from streams.core.accounts import Account, account_of, forbidden, has_accounts, is_reference, references_in
 from streams.core.event import Reason, ReasonKind
 from streams.core.tenant import Tenant
 from streams.providers import registry
-from streams.settings import ProviderSettings, Secret, Settings, SettingsError, provider_options, resolve
+from streams.settings import ProviderSettings, Secret, Settings, SettingsError, provider_options
 from streams.settings.accounts import LANE_KEYS, account_settings
 from streams.settings.read import fields_of, file_name, is_secret, suggestion
 
@@ -75,13 +75,9 @@ class Accounts:
         provider = self._settings.providers[account.provider]
         module = registry.load(provider.type)
         merged = account_settings(provider, account.base, account.settings, _who(account), module.Config, self._env)
-        digest = blake2b(digest_size=16)
-        for reference in sorted(set(_references(merged.options))):
-            digest.update(f"{reference}={resolve(reference, self._env).reveal()}\n".encode())
-        opened.digest = digest.digest()
-        adapter = registry.create(
-            provider.type, account.provider, provider_options(module.Config, merged, env=self._env)
-        )
+        config = provider_options(module.Config, merged, env=self._env)
+        opened.digest = _digest(config)
+        adapter = registry.create(provider.type, account.provider, config)
         prepare = getattr(adapter, "prepare", None)
         if prepare is not None:
             prepare()
@@ -151,10 +147,23 @@ def _limits(merged: ProviderSettings, base: LaneConfig, most: int) -> LaneConfig
 
 
 def _references(table: Mapping[str, Any]) -> Iterator[str]:
+    """What a setting may be read as: a variable of the environment may hold a list, too."""
     for value in table.values():
         for one in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(one, str) and is_reference(one):
-                yield str(one)
+            if isinstance(one, str):
+                yield from references_in(str(one))
+
+
+def _digest(config: Any) -> bytes:
+    """Of a provider's configuration with its secrets."""
+    values = [(item.name, _revealed(getattr(config, item.name))) for item in fields_of(type(config))]
+    return blake2b(repr(values).encode(), digest_size=16).digest()
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_revealed(one) for one in value]
+    return value.reveal() if isinstance(value, Secret) else value
 
 
 def signature(path: str) -> Signature:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from streams.settings import (
     Settings,
     resolve,
 )
+from streams.settings.read import EnvText
 
 NOW_MS = 1_800_000_000_000
 
@@ -121,6 +123,17 @@ def test_what_cannot_be_read_leaves_the_old_secret_in_use_says_so_and_is_tried_a
     case.renewal.look()
     assert case.renewal.look().keys() == {"mailgun"}
     assert "old-mailgun" not in caplog.text and "new-mailgun" not in caplog.text
+
+
+def test_secrets_in_a_list_that_a_variable_gives_are_looked_at_too(case: Case) -> None:
+    both = EnvText(f"file:{case.folder}/mailgun,file:{case.folder}/shop", "STREAMS_PROVIDERS__MAILGUN__SIGNING_KEYS")
+    options = {**case.settings.providers["mailgun"].options, "signing_keys": both}
+    provider = replace(case.settings.providers["mailgun"], options=options, accounts={})
+    renewal = Renewal(replace(case.settings, providers={"mailgun": provider}), {})
+    case.write("shop", "new-shop")
+    renewal.look()
+    adapter: Any = renewal.look()["mailgun"]
+    assert adapter.config.signing_keys == ("old-mailgun", "new-shop")
 
 
 def test_who_asks_for_it_gets_every_secret_read_at_once(case: Case) -> None:
