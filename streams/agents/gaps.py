@@ -21,6 +21,7 @@ from typing import Protocol
 
 from streams.agents.ports import EnginePort, Headers, TablePort, TicketPort, acked
 from streams.core.ids import partition_of_text
+from streams.engine.errors import PartitionLost
 from streams.providers.base import EventsPage, Exchange, HttpRequest, ListFailed, Provider, TellsEvents, ToldEvent
 from streams.topics import FILLED_BY, PROVIDER_OUTCOMES, Topics
 
@@ -80,7 +81,14 @@ class Gaps:
         for name, provider in sorted(self.providers.items()):
             if isinstance(provider, TellsEvents) and provider.events_source:
                 sources.setdefault(provider.events_source, (name, provider))
-        await asyncio.gather(*(self._fill(source, *of) for source, of in sources.items() if self._is_ours(source)))
+        await asyncio.gather(*(self._while_ours(source, *of) for source, of in sources.items()))
+
+    async def _while_ours(self, source: str, name: str, provider: TellsEvents) -> None:
+        try:
+            if self._is_ours(source):
+                await self._fill(source, name, provider)
+        except PartitionLost:
+            log.info("%s: its events are read on by another worker", name)
 
     def _is_ours(self, source: str) -> bool:
         partition = partition_of_text(source, self.partitions)

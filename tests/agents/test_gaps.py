@@ -13,6 +13,7 @@ from streams.agents.gaps import Gaps
 from streams.agents.normalise import Normalise, NormaliseConfig
 from streams.core.ids import partition_of_text
 from streams.core.receipt import Receipt, ReceiptKind
+from streams.engine.errors import PartitionLost
 from streams.metrics import GapMetrics, Metrics, exposition
 from streams.providers._http import HttpExchange
 from streams.providers.base import HttpRequest, HttpResponse, NoResponse
@@ -116,6 +117,18 @@ async def test_the_watermark_outlives_the_worker_and_nothing_is_skipped_after_a_
     await after_restart.gaps.look()
     assert span(again.asked[0])[0] == (NOW - 9_000_000) // 1000
     assert [e.key for e in after_restart.handed_in()] == [b"event-1", b"event-2"]
+
+
+async def test_a_partition_that_goes_while_its_watermark_is_written_stops_the_reading_and_nothing_else() -> None:
+    script = Script([event(1, NOW - 9_000_000)], [event(2, NOW - 8_000_000)])
+    desk = Desk(script)
+
+    def lost(partition: int, key: bytes, value: bytes) -> None:
+        raise PartitionLost("watermarks", partition)
+
+    desk.gaps.watermarks.put = lost  # type: ignore[assignment, method-assign]
+    await desk.gaps.look()
+    assert len(script.asked) == 1
 
 
 @pytest.mark.parametrize(
