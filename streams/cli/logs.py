@@ -2,14 +2,16 @@
 
 ``STREAMS_LOG`` names the level of our own words (``INFO`` by default). With ``DEBUG`` the libraries speak as well, but
 for those that would tell passwords. What is told may repeat what strangers wrote: an entry is one line, and nothing in
-it (or in a traceback) is an order.
+it (or in a traceback) is an order. What is wrong is told once in ten seconds: a broker that is away makes every client
+say so at every try.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streams.cli.failure import UsageFailure
@@ -19,6 +21,8 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _INDISCREET = ("aiokafka.conn", "botocore")
 """At DEBUG they tell secrets: the request to log in, with the password; headers with session tokens, and what Secrets
 Manager answers."""
+_REPEATS_S = 10.0
+_MOST = 1000
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -30,6 +34,7 @@ def log_to_stderr(environment: Mapping[str, str]) -> None:
     foreign = level if level in ("DEBUG", "ERROR", "CRITICAL") else "WARNING"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine(_FORMAT))
+    handler.addFilter(Repeats())
     logging.basicConfig(level=foreign, handlers=[handler])
     logging.getLogger("streams").setLevel(level)
     for name in _INDISCREET if foreign == "DEBUG" else ():
@@ -44,6 +49,31 @@ class OneLine(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
         return "\n".join(_escaped(line) for line in super().formatException(ei).split("\n"))
+
+
+class Repeats(logging.Filter):
+    """Lets the same warning pass once in ten seconds, and then says how many there were; with tracebacks all pass."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}  # when last, and how many have not passed since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or record.exc_info:
+            return True
+        now_s, text = self._clock(), record.getMessage()
+        key = (record.name, text)
+        told_s, more = self._told.pop(key, (float("-inf"), 0))
+        if now_s - told_s < _REPEATS_S:
+            self._told[key] = (told_s, more + 1)
+            return False
+        if more:
+            record.msg, record.args = f"{text} ({more} more of this meanwhile)", ()
+        while len(self._told) >= _MOST:
+            del self._told[next(iter(self._told))]
+        self._told[key] = (now_s, 0)
+        return True
 
 
 def _escaped(text: str) -> str:
