@@ -43,6 +43,9 @@ from streams.topics import (
     Topics,
 )
 
+_SILENCE_S = 10.0
+"""So long may heartbeats and records stay unanswered before the worker calls itself not ready."""
+
 log = logging.getLogger(__name__)
 
 Handler = Callable[[BatchPort], Awaitable[None]]
@@ -65,7 +68,7 @@ class StreamsApp(EngineApp):
             settings.worker,
             self.metrics,
             is_live=lambda: self.failure is None,
-            is_ready=lambda: self._assigned,
+            is_ready=lambda: self._assigned and self._hears_kafka(),
             before_scrape=self.parts.measure,
         )
         self.on_partition_ready(self.parts.partition_ready)
@@ -122,6 +125,11 @@ class StreamsApp(EngineApp):
     def _reread_secrets(self) -> None:
         log.info("SIGHUP: secrets are read again")
         self.parts.reread_secrets()
+
+    def _hears_kafka(self) -> bool:
+        """Whether the group answers, and what is written is acknowledged."""
+        silence_s = min(_SILENCE_S, self.settings.session_timeout_s)
+        return self.heartbeat_age_s() < silence_s and self.producer.oldest_unacked_s < silence_s
 
     def _on_assigned(self) -> None:
         self._assigned = True

@@ -1,7 +1,8 @@
 """The pages of a worker or of the pollers: ``/metrics``, ``/health/live``, ``/health/ready``.
 
 Live means: the event loop answers and nothing fatal has happened. Ready means: the group has given us our partitions,
-their tables are restored, and delivery has begun (which is also so for a worker that got none).
+their tables are restored, delivery has begun (which is also so for a worker that got none), and Kafka has answered
+within the last ten seconds.
 """
 
 from __future__ import annotations
