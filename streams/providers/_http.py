@@ -9,21 +9,30 @@ Rules:
 3. One total deadline per exchange, no redirects, no cookies, no retries, bounded answers: also of what a compressed one
    unfolds to, layer upon layer. Compression is not asked for; gzip and zlib are read all the same, anything else is
    left as it came.
-4. The transport is asked directly: the client around it would keep cookies and follow, log and merge, at the price of
+4. What has no answer when its time is over is torn off, not closed: a large request would otherwise wait in its socket
+   for a peer that has stopped reading, and arrive after everybody has given the message up.
+5. The transport is asked directly: the client around it would keep cookies and follow, log and merge, at the price of
    more than the exchange itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 import zlib
+from collections.abc import Iterable
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
 
 from streams.providers.base import HttpRequest, HttpResponse, NoResponse
@@ -33,6 +42,7 @@ _DETAIL_LIMIT = 200
 _HEADERS = (("accept-encoding", "identity"), ("user-agent", "streams-mail"))
 _FOLDED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_RESET = struct.pack("ii", 1, 0)  # linger for no time: what is unsent is dropped
 
 NOT_SENT_CAUSES: tuple[type[BaseException], ...] = (
     aiohttp.ClientConnectorError,  # refused, unreachable, no such name, TLS
@@ -79,6 +89,34 @@ _url = lru_cache(maxsize=256)(httpx.URL)  # a provider has few, and taking one a
 _FOREIGN: tuple[type[Exception], ...] = (*NOT_SENT, aiohttp.ClientError, OSError, zlib.error)
 
 
+_carriers: ContextVar[list[asyncio.Transport]] = ContextVar("carriers")
+"""The connections that the exchange of this task was given."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells which connection it gives."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's own signature
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        if (transport := connection.transport) is not None:
+            _carriers.get().append(transport)
+        return connection
+
+
+def _tear_off(carriers: Iterable[asyncio.Transport]) -> None:
+    """Drop what the client has closed but may still be sending, in our memory or the kernel's; a pooled one stays."""
+    for transport in carriers:
+        if transport.is_closing():
+            with suppress(OSError):
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
+
+
 class HttpExchange:
     """An :class:`~streams.providers.base.Exchange` over one pool, bound to the loop of its first call.
 
@@ -102,6 +140,18 @@ class HttpExchange:
 
     async def __call__(self, request: HttpRequest, deadline_s: float) -> HttpResponse | NoResponse:
         """Perform one exchange within ``deadline_s`` seconds, name resolution and reading included."""
+        answer: HttpResponse | NoResponse | None = None
+        carriers: list[asyncio.Transport] = []
+        token = _carriers.set(carriers)
+        try:
+            answer = await self._bounded(request, deadline_s)
+            return answer
+        finally:
+            _carriers.reset(token)
+            if not isinstance(answer, HttpResponse):
+                _tear_off(carriers)
+
+    async def _bounded(self, request: HttpRequest, deadline_s: float) -> HttpResponse | NoResponse:
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._exchange(request, deadline_s)
@@ -153,9 +203,7 @@ class HttpExchange:
         limits, verify = self._limits, httpx.create_ssl_context(verify=self._verify, trust_env=False)
 
         def session() -> aiohttp.ClientSession:
-            connector = aiohttp.TCPConnector(
-                limit=limits.max_connections or 0, keepalive_timeout=_KEEPALIVE_S, ssl=verify
-            )
+            connector = _Connector(limit=limits.max_connections or 0, keepalive_timeout=_KEEPALIVE_S, ssl=verify)
             return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
         self._transport = AiohttpTransport(client=session, limits=limits, verify=verify)

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import gzip
 import socket
+import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import httpx
@@ -15,12 +17,13 @@ import pytest
 
 from streams.providers._http import NOT_SENT, HttpExchange, translate
 from streams.providers.base import HttpRequest, HttpResponse, NoResponse
+from tests.security.tls import authority
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[str]:
+async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     tasks: set[asyncio.Task[None] | None] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,9 +34,9 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     finally:
         server.close()
         running = [task for task in tasks if task is not None]
@@ -262,6 +265,46 @@ async def test_a_dripping_answer_ends_with_the_deadline() -> None:
     async with serving(drip) as url:
         answer = await post(url, deadline_s=0.3)
     assert answer == NoResponse(sent=True, detail="no answer within 0.3 s", timeout=True)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("ends", ["deadline", "cancelled"])
+async def test_a_large_request_that_was_given_up_does_not_arrive_afterwards(
+    ends: str, tls: bool, tmp_path: Path
+) -> None:
+    """A peer that stops reading and goes on later: by then somebody may have decided to send it again."""
+    goes_on, heard, over = asyncio.Event(), bytearray(), asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.readuntil(b"\r\n\r\n"))
+        await goes_on.wait()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while piece := await reader.read(65_536):
+                heard.extend(piece)
+        over.set()
+
+    body = b"x" * 32 * 1024 * 1024
+    ours = authority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (tmp_path / "server.pem").write_bytes(ours.server("127.0.0.1"))
+    context.load_cert_chain(tmp_path / "server.pem")
+    async with serving(handle, context if tls else None) as url, HttpExchange(verify=ours.trusted) as exchange:
+        call = asyncio.ensure_future(exchange(HttpRequest("POST", url, (), body), 0.5 if ends == "deadline" else 60))
+        if ends == "deadline":
+            answer = await call
+            assert isinstance(answer, NoResponse)
+            assert (answer.sent, answer.timeout) == (True, True)
+        else:
+            await asyncio.sleep(0.5)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        await asyncio.sleep(0.05)
+        goes_on.set()
+        async with asyncio.timeout(5):
+            await over.wait()
+    assert len(heard) < len(body)
 
 
 async def test_cancellation_is_not_swallowed() -> None:
