@@ -26,6 +26,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -167,6 +168,10 @@ class EngineApp(faust.App):
         """Seconds since the last heartbeat (or join) that the group answered was sent; inf before the first."""
         return self.fence.age_s
 
+    def handover_s(self) -> float:
+        """Seconds that work of partitions which are being given away may still take; 0 when they are gone already."""
+        return max(0.0, self.consumer.handover_until_s - time.monotonic())
+
     def may_write(self) -> bool:
         """False when the group may have given our partitions to another worker without our knowing."""
         return self.fence.open
@@ -209,10 +214,12 @@ class EngineApp(faust.App):
                 await callback(number)
 
     async def announce_lost(self) -> None:
+        async def announce(number: int) -> None:
+            for callback in self._lost_callbacks:
+                await callback(number)
+
         try:
-            for number in self.assigned_partitions():
-                for callback in self._lost_callbacks:
-                    await callback(number)
+            await asyncio.gather(*map(announce, self.assigned_partitions()))  # one's patience is not another's
         except Exception as exc:  # noqa: BLE001 - it must not reach the driver's coordination task
             self.fail(f"a callback for lost partitions raised {exc!r}", exc)
 
@@ -275,6 +282,7 @@ class EngineApp(faust.App):
 
     async def on_stop(self) -> None:
         if self._consumer is not None and self.failure is None:
+            self.consumer.begin_stop()
             await self.consumer.close_sources()
             await self.tables.recovery.give_up()
             await self.announce_lost()

@@ -3,8 +3,9 @@
 Rules:
 1. Sources are delivered only between `open_sources` (restored, positioned) and the next revocation. The reader is
    asked on the event loop and never waits, so that nothing read before that border is delivered after it.
-2. A revocation commits first: tell the agents, wait for work in flight (with a deadline), flush, commit; only then
-   is state dropped. When the group has forgotten us, nothing is waited for: another worker may own the partitions.
+2. A revocation commits first: tell the agents, wait for work in flight (with one deadline for all of it), flush,
+   commit; only then is state dropped. So does a stop. When the group has forgotten us, nothing is waited for: another
+   worker may own the partitions.
 3. What was fetched is delivered as its partition has room, so that after a crash no more than `max_pending_records`
    (plus a chunk) per partition is done again.
 4. What this worker wrote to a partition that it reads is delivered as soon as it is acknowledged, if it comes next
@@ -44,7 +45,10 @@ _POLL_RUNS = 2
 """Chunks that one poll may bring."""
 _BUSY_FOR_S = 0.2
 """So long after the last record the reader is asked often."""
-_STOP_DEADLINE_SHARE = 0.8
+_STOP_SHARE = 0.8
+"""Of the time to stop: what is under way has it, commit and leaving the group the rest."""
+_HANDOVER_SHARE = 0.8
+"""Of the time to revoke."""
 _logger = logging.getLogger(__name__)
 
 
@@ -64,6 +68,9 @@ class EngineConsumer(driver.Consumer):
         self._reader: SourceReader | None = None
         self._busy_until_s = 0.0
         self._drained = asyncio.Event()
+        self.handover_until_s = 0.0
+        """Until when calls and the like may take whose partitions are being given away; monotonic."""
+        self._deadline_s = 0.0
         super().__init__(*args, **kwargs)
         self._commits = Commits(self.app)
         settings = self.app.settings
@@ -82,14 +89,24 @@ class EngineConsumer(driver.Consumer):
         if self.app.should_stop:  # the shutdown drains; leave only when it has
             await self._wait_for(self._drained, self.app.settings.shutdown_timeout_s)
             return
+        settings, now_s = self.app.settings, time.monotonic()
         if self.thread.membership_lost:
             self._forget()
+            self.handover_until_s = self._deadline_s = now_s
+        else:
+            self.handover_until_s = now_s + settings.revoke_deadline_s * _HANDOVER_SHARE
+            self._deadline_s = now_s + settings.revoke_deadline_s
         await self.close_sources()
         await self.app.tables.recovery.give_up()
         await self.app.announce_lost()
         await super().on_partitions_revoked(revoked)  # waits for work in flight, flushes, commits
         self._forget()
         self.app.revoke_tables()
+
+    def begin_stop(self) -> None:
+        """The app's side: the worker is told to end."""
+        self._deadline_s = time.monotonic() + self.app.settings.shutdown_timeout_s * _STOP_SHARE
+        self.handover_until_s = self._deadline_s
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         if self.app.should_stop:
@@ -261,25 +278,21 @@ class EngineConsumer(driver.Consumer):
 
     async def wait_empty(self) -> None:
         """Wait for the batches that agents have begun, up to the deadline, then flush and commit."""
-        settings = self.app.settings
-        stopping = self.app.should_stop
-        limit_s = settings.shutdown_timeout_s * _STOP_DEADLINE_SHARE if stopping else settings.revoke_deadline_s
-        deadline_s = time.monotonic() + limit_s
         while self._in_flight and self.app.failure is None:
-            left_s = deadline_s - time.monotonic()
+            left_s = self._deadline_s - time.monotonic()
             if left_s <= 0:
                 _logger.warning("%s batches did not end in time; they will be redelivered", len(self._in_flight))
                 break
             self._progress.clear()
             await self._wait_for(self._progress, left_s)
         try:
-            async with asyncio.timeout(max(1.0, deadline_s - time.monotonic())):
+            async with asyncio.timeout(max(1.0, self._deadline_s - time.monotonic())):
                 await self.commit()
         except TimeoutError:
             _logger.warning("The last offsets could not be committed in time; their records will be redelivered")
         except ProduceError:
             pass  # the process is ending already
-        if stopping:
+        if self.app.should_stop:
             self._forget()
             self._drained.set()
 

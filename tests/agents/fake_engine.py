@@ -164,6 +164,7 @@ class FakeEngine:
         self.owned: set[tuple[str, int]] | None = None
         self.current_generation = 1
         self.heartbeat_s = 0.0
+        self.patience_s = 60.0
         self.ready_callbacks: list[Callable[..., Any]] = []
         self.lost_callbacks: list[Callable[..., Any]] = []
         self._open: list[FakeTicket] = []
@@ -197,6 +198,9 @@ class FakeEngine:
 
     def heartbeat_age_s(self) -> float:
         return self.heartbeat_s
+
+    def handover_s(self) -> float:
+        return self.patience_s
 
     def may_write(self) -> bool:
         return True

@@ -398,6 +398,22 @@ async def test_losing_a_partition_gives_back_what_waits_and_finishes_what_is_in_
     assert not batch.done
 
 
+async def test_a_partition_that_is_gone_already_waits_for_no_call() -> None:
+    d = await desk()
+    release = asyncio.Event()
+    d.during_call = lambda request: release.wait()
+    message = d.message()
+    (batch,) = await d.give(message)
+    d.engine.patience_s = 0.0
+    async with asyncio.timeout(5):
+        await d.dispatch.partition_lost(batch.partition)
+    release.set()
+    await d.settled()
+    row = d.row(message)
+    assert row is not None and row.state is LedgerState.SENDING, "the late answer is told, and writes no row"
+    assert [r.kind for r in d.receipts()] == [ReceiptKind.SENT]
+
+
 async def test_what_was_delivered_before_its_partition_began_to_leave_is_not_begun_any_more() -> None:
     """A row written ahead then would be the next owner's uncertain send, for nothing."""
     d = await desk(lanes={"mailgun": LaneConfig(concurrency=1, batch_size=1)})

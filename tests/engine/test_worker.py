@@ -14,6 +14,7 @@ from streams.engine import Batch, EngineApp, RecordTooLarge, SilentObserver, Uni
 from tests.brokers import KafkaServer
 from tests.engine.conftest import MakeSettings
 from tests.engine.support import (
+    PARTITIONS,
     committed,
     create,
     eventually,
@@ -374,6 +375,35 @@ async def test_shutdown_finishes_and_commits_the_work_in_flight(
     assert app.failure is None
     assert len(await read(kafka, sink)) == 50
     assert await committed(kafka, app.settings.app_id, source) == {0: 50}
+
+
+async def test_what_outlives_a_stop_costs_all_partitions_together_no_more_than_the_time_to_stop(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source = f"{topic_prefix}in"
+    await create(kafka, source)
+    app = EngineApp(settings(shutdown_timeout_s=2.0))
+
+    @app.agent(app.batch_topic(source))
+    async def idle(batches: Batches) -> None:
+        async for batch in batches:
+            batch.release()
+
+    left: list[float] = []
+
+    async def hand_over(partition: int) -> None:
+        left.append(app.handover_s())
+        await asyncio.sleep(left[-1])
+
+    app.on_partition_lost(hand_over)
+    await app.start()
+    await until(lambda: len(app.assigned_partitions()) == PARTITIONS, "assignment")
+    began_s = time.monotonic()
+    await stop(app)
+    assert time.monotonic() - began_s < 2.0 + 1.5
+    assert len(left) == PARTITIONS
+    assert all(1.0 < patience_s <= 2.0 for patience_s in left), left
+    assert app.failure is None
 
 
 async def test_partition_counts_that_do_not_match_are_named_at_the_start(

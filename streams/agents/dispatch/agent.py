@@ -305,7 +305,7 @@ class Dispatch:
     async def partition_lost(self, partition: int) -> None:
         """Give back what has not begun, let the calls under way end, then touch no row of it again."""
         self.partitions.leaving(partition)
-        await self.tasks.leave(partition, self.config.handover_s)
+        await self.tasks.leave(partition, min(self.config.handover_s, self.app.handover_s()))
         for message_id, holder in list(self.busy.items()):
             if self.partition_of(message_id) == partition:
                 if holder is not None:

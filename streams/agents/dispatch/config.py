@@ -72,6 +72,6 @@ class DispatchConfig:
     """No provider is called when the group has not confirmed us for this long."""
     sum_interval_s: float = 0.25
     handover_s: float = 20.0
-    """How long a lost partition's calls may take to end; below the group's own patience. Later answers are only
-    told.
+    """How long a lost partition's calls may take to end, at most; the engine may have less patience. Later answers are
+    only told.
     """
