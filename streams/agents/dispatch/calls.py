@@ -200,7 +200,9 @@ class Calls:
             )
             tickets.append(self.book.write(flight.partition, flight.message.message_id, flight.row))
         await acked(tickets)
-        await acked(unwritten(flights))
+        if ahead := unwritten(flights):
+            failpoint("dispatch.ahead_of_record")
+            await acked(ahead)
 
     def _may_call(self, flight: Flight) -> bool:
         return self.may_write(flight) and self.app.heartbeat_age_s() < self.config.heartbeat_limit_s
