@@ -21,8 +21,9 @@ _STORED_WITHIN_S = 120
 class Load:
     """Use it as a context manager: it begins, and on leaving everything that was asked for is on Kafka.
 
-    Each second ``per_s`` messages: nine in ten in campaigns of at most 900, the others alone. ``fields`` are further
-    ones of each request; ``numbers_from`` keeps several loads of one fleet apart.
+    Each second ``per_s`` messages: nine in ten in campaigns of at most 900, the others alone. What is in doubt is to be
+    sent again, so that nothing waits for a person and every message must end. ``fields`` are further ones of each
+    request; ``numbers_from`` keeps several loads of one fleet apart.
     """
 
     def __init__(self, fleet: Fleet, per_s: int, *, numbers_from: int = 0, **fields: Any) -> None:
@@ -32,7 +33,7 @@ class Load:
         self.slowest_s = 0.0
         """The longest that a request waited for Kafka."""
         self._fleet = fleet
-        self._requests = _mixed(per_s, numbers_from, fields)
+        self._requests = _mixed(per_s, numbers_from, {"on_uncertain": "resend", **fields})
         self._per_s = per_s
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -43,7 +43,7 @@ def wait(fleet: Fleet, seconds: float) -> float:
 def test_the_only_broker_is_killed_under_load(
     apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
 ) -> None:
-    messages, per_s, kills, every_s = sized(40_000, 2_000), sized(800, 200), sized(3, 1), sized(12, 3)
+    messages, per_s, kills, every_s = sized(85_000, 2_000), sized(700, 200), sized(4, 1), sized(15, 3)
     with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=["--queue", "raw"], ses=QUEUE) as fleet:
         fleet.start_worker("w1")
         fleet.start_poller()
@@ -60,8 +60,8 @@ def test_the_only_broker_is_killed_under_load(
                     end_s = wait(fleet, max(8.0, every_s))
                     standstills.append(flow.standstill_s(killed_s, end_s))
                     figures.note("broker back after", back_s, "s")
-                fleet.until("enough is asked for", lambda: len(load.ids) >= messages, 120)
-            fleet.until("every message has ended", lambda: fleet.seen.ended >= load.ids, sized(300, 90))
+                fleet.until("enough is asked for", lambda: len(load.ids) >= messages, 180)
+            fleet.until("every message has ended", lambda: fleet.seen.ended >= load.ids, sized(400, 90))
         account = fleet.account(load.ids)
     figures.at_most("longest standstill of a partition", max(standstills), RESUMES_S, "s")
     figures.note("longest wait of a request for Kafka", load.slowest_s, "s")
@@ -74,7 +74,7 @@ def test_the_only_broker_is_killed_under_load(
 def test_each_of_three_brokers_is_killed_in_turn_under_load(
     topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
 ) -> None:
-    messages, per_s = sized(60_000, 6_000), sized(500, 300)
+    messages, per_s = sized(15_000, 6_000), sized(200, 150)
     workers = ["w1", "w2"]
     with (
         ApacheCluster() as cluster,
