@@ -11,6 +11,7 @@ Rules:
    left as it came.
 4. What has no answer when its time is over is torn off, not closed: a large request would otherwise wait in its socket
    for a peer that has stopped reading, and arrive after everybody has given the message up.
+   Nor does it begin then: a process that stood still while it waited for a connection sends nothing any more.
 5. The transport is asked directly: the client around it would keep cookies and follow, log and merge, at the price of
    more than the exchange itself.
 """
@@ -21,6 +22,7 @@ import asyncio
 import socket
 import ssl
 import struct
+import time
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -91,10 +93,12 @@ _FOREIGN: tuple[type[Exception], ...] = (*NOT_SENT, aiohttp.ClientError, OSError
 
 _carriers: ContextVar[list[asyncio.Transport]] = ContextVar("carriers")
 """The connections that the exchange of this task was given."""
+_ends_s: ContextVar[float] = ContextVar("ends_s")
+"""When its time is over, monotonic. Not the loop's clock: that stands until all that is ready has run."""
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells which connection it gives."""
+    """Tells which connection it gives, and gives none when the time is over: timers come late to whom stood still."""
 
     async def connect(
         self,
@@ -103,6 +107,9 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's own signature
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
+        if time.monotonic() >= _ends_s.get():
+            connection.release()
+            raise aiohttp.ConnectionTimeoutError("the time was over before a connection was there")
         if (transport := connection.transport) is not None:
             _carriers.get().append(transport)
         return connection
@@ -142,12 +149,13 @@ class HttpExchange:
         """Perform one exchange within ``deadline_s`` seconds, name resolution and reading included."""
         answer: HttpResponse | NoResponse | None = None
         carriers: list[asyncio.Transport] = []
-        token = _carriers.set(carriers)
+        token, end = _carriers.set(carriers), _ends_s.set(time.monotonic() + deadline_s)
         try:
             answer = await self._bounded(request, deadline_s)
             return answer
         finally:
             _carriers.reset(token)
+            _ends_s.reset(end)
             if not isinstance(answer, HttpResponse):
                 _tear_off(carriers)
 

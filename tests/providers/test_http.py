@@ -7,13 +7,16 @@ import contextlib
 import gzip
 import socket
 import ssl
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import httpx
 import pytest
+from aiohttp.connector import Connection
 
 from streams.providers._http import NOT_SENT, HttpExchange, translate
 from streams.providers.base import HttpRequest, HttpResponse, NoResponse
@@ -305,6 +308,31 @@ async def test_a_large_request_that_was_given_up_does_not_arrive_afterwards(
         async with asyncio.timeout(5):
             await over.wait()
     assert len(heard) < len(body)
+
+
+async def test_a_process_that_stood_still_beyond_the_deadline_sends_nothing_when_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By then others may have taken the message over; the timer that would end the call has not run yet."""
+    came = bytearray()
+    connect = aiohttp.TCPConnector.connect
+
+    async def standing_still(*args: Any, **options: Any) -> Connection:
+        connection = await connect(*args, **options)
+        time.sleep(0.4)  # the whole process
+        return connection
+
+    async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(100):
+            came.extend(piece)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", standing_still)
+    async with serving(listen) as url:
+        answer = await post(url, deadline_s=0.3)
+        await asyncio.sleep(0.1)
+    assert isinstance(answer, NoResponse)
+    assert not answer.sent and answer.timeout
+    assert not came
 
 
 async def test_cancellation_is_not_swallowed() -> None:
