@@ -14,7 +14,6 @@ from tests.supply.audit import Report, audit
 from tests.supply.licences import LicenceNotKnown
 from tests.supply.locks import read_lock
 from tests.supply.policy import Policy, read_policy
-from tests.supply.sbom import write_sbom
 
 ROOT = Path(__file__).parent.parent.parent
 BILL = ROOT / "build" / "sbom.cdx.json"
@@ -56,6 +55,8 @@ def say(report: Report, *, required: bool) -> int:
 
 
 def _write_bill(policy: Policy) -> int:
+    from tests.supply.sbom import write_sbom  # takes two seconds to load, which an audit need not wait for
+
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     try:
         components = write_sbom(read_lock(ROOT / SHIPPED), project, SHIPPED_EXTRAS, policy, BILL)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from tests.supply.holes import ask_lists, hole_findings, needless
-from tests.supply.index import ask_index
+from tests.supply.holes import HolesAnswer, ask_lists, hole_findings, needless
+from tests.supply.index import IndexAnswer, ask_index
 from tests.supply.licences import licence_findings
 from tests.supply.locks import Lock, Pin, disagreements, unlocked_installs
 from tests.supply.policy import Policy
@@ -37,13 +38,14 @@ def audit(shipped: Lock, tested: Lock, dockerfile: Path, policy: Policy, today: 
     report.findings += [*files, *licences]
     report.notes.append(f"hashes, origins and agreement of {len(pins)} locked releases: {_told(files)}")
     report.notes.append(f"their licences: {_told(licences)}")
-    _at_the_index(report, pins)
-    _known_holes(report, pins, policy, today)
+    with ThreadPoolExecutor(1) as beside:  # the lists are asked by a process of its own
+        holes = beside.submit(ask_lists, pins)
+        _at_the_index(report, ask_index(pins))
+        _known_holes(report, holes.result(), policy, today)
     return report
 
 
-def _at_the_index(report: Report, pins: list[Pin]) -> None:
-    answer = ask_index(pins)
+def _at_the_index(report: Report, answer: IndexAnswer) -> None:
     report.findings += answer.findings
     if answer.looked_up:
         told = _told(answer.findings)
@@ -54,8 +56,7 @@ def _at_the_index(report: Report, pins: list[Pin]) -> None:
         report.unchecked.append(f"releases could not be looked up at the package index: {first}{more}")
 
 
-def _known_holes(report: Report, pins: list[Pin], policy: Policy, today: date) -> None:
-    answer = ask_lists(pins)
+def _known_holes(report: Report, answer: HolesAnswer, policy: Policy, today: date) -> None:
     findings = hole_findings(answer.holes, policy, today)
     report.findings += findings
     if answer.looked_up:

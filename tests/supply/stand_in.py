@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = tuple[int, str, Any]  # status, content type, JSON
+Answer = tuple[int, str, Any]  # status, content type, text or what becomes JSON
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def served(answer: Callable[[str, bytes], Answer]) -> Iterator[str]:
         def _reply(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             status, content_type, content = answer(self.path, body)
-            encoded = json.dumps(content).encode()
+            encoded = (content if isinstance(content, str) else json.dumps(content)).encode()
             self.send_response(status)
             self.send_header("content-type", content_type)
             self.send_header("content-length", str(len(encoded)))

@@ -18,10 +18,11 @@ NOT_AUDITED = "audit: the list of known holes cannot be reached, not audited"
 def run(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tests.supply", "audit"],
-        cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=50,
+        cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=100,
     )  # fmt: skip
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("demanded", "code"), [("", 0), ("required", 1)])
 def test_without_network_it_says_what_it_did_not_look_up(demanded: str, code: int) -> None:
     with served(lambda *_: (200, "text/plain", "")) as gone:

@@ -46,6 +46,13 @@ def test_a_release_is_as_the_index_says(content: dict[str, Any], findings: tuple
     assert (answer.findings, answer.looked_up, answer.unchecked) == (findings, 1, ())
 
 
+def test_an_index_that_speaks_html_alone_is_understood_as_well() -> None:
+    link = f'<a href="h11-0.16.0-py3-none-any.whl#sha256={HASH}" data-yanked="broken">h11-0.16.0-py3-none-any.whl</a>'
+    with served(lambda *_: (200, "text/html", f"<!DOCTYPE html><html><body>{link}</body></html>")) as address:
+        answer = ask_index([PIN], f"{address}/simple")
+    assert answer.findings == ("h11 0.16.0 was yanked: broken",)
+
+
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
@@ -65,3 +72,18 @@ def test_an_index_that_cannot_be_reached_is_told_without_its_address_and_passwor
         gone = address.replace("http://", "http://user:hunter2@")
     answer = ask_index([PIN], f"{gone}/simple")
     assert (answer.looked_up, answer.unchecked) == (0, ("h11: ConnectionError",))
+
+
+def test_nobody_waits_a_second_time_for_an_index_that_is_away() -> None:
+    asked: list[str] = []
+
+    def answer(path: str, _: bytes) -> Answer:
+        asked.append(path)
+        return 500, "text/plain", ""
+
+    pins = [Pin(f"package-{number}", "1.0", None, (HASH,)) for number in range(200)]
+    with served(answer) as address:
+        found = ask_index(pins, f"{address}/simple")
+    assert len(asked) < 20
+    assert len(found.unchecked) == 200
+    assert found.unchecked[-1] == "package-199: not asked"
