@@ -64,17 +64,14 @@ class Sender:
             messages -= count
 
     def backlog(self, messages: int) -> float:
-        """Send so many, wait for their ends, and tell the pace in messages per second.
-
-        It is measured between the ends of the first tenth and of the last.
-        """
-        ended = self._fleet.seen.ended
+        """Send so many, wait for them, and tell the pace in messages per second: from a tenth sent to all sent."""
+        sent = self._fleet.seen.sent
         self.send(messages)
         assert self._producer.flush(60) == 0
         goal = len(self.ids)
-        self._fleet.until("a tenth has ended", lambda: len(ended) >= goal - 0.9 * messages, 240)
-        began_s, before = time.monotonic(), len(ended)
-        self._fleet.until("the backlog has ended", lambda: len(ended) >= goal, 240)
+        self._fleet.until("a tenth is sent", lambda: len(sent) >= goal - 0.9 * messages, 240)
+        began_s, before = time.monotonic(), len(sent)
+        self._fleet.until("the backlog is sent", lambda: len(sent) >= goal, 240)
         return (goal - before) / (time.monotonic() - began_s)
 
     def start(self, per_s: float) -> None:
