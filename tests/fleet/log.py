@@ -42,15 +42,23 @@ def rows(bootstrap: str, prefix: str, table: str, read: Callable[[bytes], T | Ma
     return found
 
 
+def committed(bootstrap: str, prefix: str, topic: str) -> dict[int, int]:
+    """By partition of the topic, how far the workers have committed; 0 for not at all."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    partitions = _partitions(admin, prefix + topic)
+    group = ConsumerGroupTopicPartitions(f"{prefix}streams", partitions)
+    ((_, found),) = admin.list_consumer_group_offsets([group]).items()
+    read = {place.partition: max(place.offset, 0) for place in found.result(10).topic_partitions}
+    return {place.partition: read.get(place.partition, 0) for place in partitions}
+
+
 def unread(bootstrap: str, prefix: str, topic: str) -> int:
     """Records of the topic that the workers have not committed yet."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    name = prefix + topic
-    partitions = [
-        TopicPartition(name, number) for number in admin.list_topics(name, timeout=10).topics[name].partitions
-    ]
-    ends = admin.list_offsets({partition: OffsetSpec.latest() for partition in partitions})
-    group = ConsumerGroupTopicPartitions(f"{prefix}streams", partitions)
-    ((_, committed),) = admin.list_consumer_group_offsets([group]).items()
-    read = {place.partition: max(place.offset, 0) for place in committed.result(10).topic_partitions}
-    return sum(end.result(10).offset - read.get(place.partition, 0) for place, end in ends.items())
+    read = committed(bootstrap, prefix, topic)
+    ends = admin.list_offsets({place: OffsetSpec.latest() for place in _partitions(admin, prefix + topic)})
+    return sum(end.result(10).offset - read[place.partition] for place, end in ends.items())
+
+
+def _partitions(admin: AdminClient, name: str) -> list[TopicPartition]:
+    return [TopicPartition(name, number) for number in admin.list_topics(name, timeout=10).topics[name].partitions]
