@@ -85,15 +85,17 @@ def folder() -> Iterator[Path]:
 class ConfinedFleet(Fleet):
     """Worker and ingress are confined, with the secrets of the example units as files of that user."""
 
-    def _spawn(self, name: str, arguments: Sequence[str], extra: dict[str, str] | None = None) -> BoundProcess:
+    def _spawn(
+        self, name: str, arguments: Sequence[str], extra: dict[str, str] | None = None, *module: str
+    ) -> BoundProcess:
         if arguments[0] not in ("worker", "ingress"):
-            return super()._spawn(name, arguments, extra)
+            return super()._spawn(name, arguments, extra, *module)
         unit = WORKER if arguments[0] == "worker" else INGRESS
         secrets = environment(unit, {"%d": str(self.folder / "credentials")})
         ours = {key: value for key, value in secrets.items() if "_PROVIDERS__" in key}
         own = [self.data_dir] if arguments[0] == "worker" else []
         process = BoundProcess(
-            confined(["-m", "streams", *arguments], own),
+            confined(["-m", *(module or ["streams"]), *arguments], own),
             env={**clean_environment(), **ours, "STREAMS_CONFIG": str(self.config), **(extra or {})},
             cwd=Path("/"),
             log=self.folder / f"{name}.log",
