@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from streams.content.render import RenderFailure, compile_content, render_one
+from streams.core.message import Content, Mailbox, Message, Stream, Template
 from tests.security.template_attacks import ATTACKS, ESCAPES
 
 _MOST_MB = 200
@@ -38,3 +40,28 @@ def test_a_hostile_template_is_refused_before_it_costs_anything(told: dict[str, 
 def test_what_a_refusal_says_reveals_nothing(told: dict[str, dict[str, Any]], name: str) -> None:
     assert " at 0x" not in told[name]["said"]
     assert "root:" not in told[name]["said"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        """{{ [""]|map(attribute="__class__")|list }}""",
+        """{{ [""]|map("attr", "__class__")|list }}""",
+        """{{ [""]|groupby("__class__")|list }}""",
+        """{% for a in [""]|groupby("__class__") %}{{ a }}{% endfor %}""",
+        """{{ cycler("a", "b").items }}""",
+        """{{ {"__class__": "a key"}.__class__ }}""",
+        """{{ ("%s"|safe) % "<b>" }}""",
+    ],
+)
+def test_what_is_rendered_of_such_a_template_reveals_nothing(source: str) -> None:
+    content = Content(Mailbox("a@example.com"), template=Template("t", "1", "s", source))
+    message = Message(
+        "m", "t", Stream.BULK, "k", Mailbox("b@example.com"), "h", "f", 1, 1, content, data={"items": ["y"]}
+    )
+    compiled = compile_content(content)
+    assert not isinstance(compiled, RenderFailure)
+    rendered = render_one(compiled, message)
+    assert not isinstance(rendered, RenderFailure)
+    text = "".join(map(str, rendered.text))
+    assert not any(word in text for word in ("<class", "class 'str'", " at 0x", "built-in", "__main__", "<b>")), text
