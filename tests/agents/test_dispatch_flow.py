@@ -18,10 +18,10 @@ from streams.core.ids import partition_of
 from streams.core.ledger import LedgerState
 from streams.core.limits import RecipientLimit
 from streams.core.message import Message, Stream
-from streams.core.outcome import Accepted, AttemptResult, Deferred, Rejected, Scope
+from streams.core.outcome import Accepted, AttemptResult, Deferred, Rejected, Scope, Uncertain
 from streams.core.receipt import ReceiptKind
 from streams.core.warm_up import WarmUp
-from streams.providers.base import HttpRequest
+from streams.providers.base import CannotTell, Found, HttpRequest
 from tests.agents.dispatch_desk import NOW, PARTITIONS, Desk, reason
 from tests.agents.test_breakers import published
 
@@ -362,3 +362,24 @@ async def test_every_provider_batch_is_a_checkpoint_after_which_a_crash_repeats_
     assert [email for email in d.sent_to()[30:] if email in sent] == []
     states = Counter(row.state for message in messages if (row := d.row(message)))
     assert states == {LedgerState.SENT: 20, LedgerState.UNCERTAIN: 10}
+
+
+async def test_who_could_not_be_asked_about_a_doubt_is_asked_as_soon_as_it_is_well_and_not_before() -> None:
+    d = await desk(recheck_s=60)
+    mailgun = d.providers["mailgun"]
+    mailgun.answer = lambda batch: Uncertain(reason("502"))
+    mailgun.finding = CannotTell("502")
+    message = d.message()
+    await d.give(message)
+    published(d.breakers, state=BreakerState.OPEN, epoch=1, retry_at_ms=NOW + 600_000)
+    await d.wake(10)
+    assert len(mailgun.questions) == 1
+    published(d.breakers, state=BreakerState.HALF_OPEN, epoch=2, holder="w2", lease_until_ms=NOW + 600_000)
+    await d.wake(1)
+    assert len(mailgun.questions) == 1
+    mailgun.finding = Found("p-1", NOW)
+    published(d.breakers, state=BreakerState.CLOSED, epoch=3)
+    await d.wake(0)
+    row = d.row(message)
+    assert row is not None and (row.state, row.provider_message_id) == (LedgerState.SENT, "p-1")
+    assert len(mailgun.questions) == 2

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from streams.agents.breaker_view import Door
 from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Former, Gate
+from streams.core.breaker import BreakerState
 from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.message import Message, Stream
@@ -234,6 +235,8 @@ class Boarding:
                 self.board_again(gate.withdraw(lambda flight, name=name: self._is_paused(flight, name)))  # type: ignore[misc]
         if not shut:
             self._desk.wake_held()
+        if breakers.state(provider) is BreakerState.CLOSED:
+            self._desk.waker.provider_is_back(provider)
         self._desk.waker.nudge()
 
     def _is_paused(self, flight: Flight, provider: str) -> bool:

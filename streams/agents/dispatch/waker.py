@@ -50,6 +50,9 @@ class Waker:
         self._nudged = asyncio.Event()
         self._absent: set[tuple[str, int]] = set()
         """Attempts whose provider was asked in time and knows nothing of them."""
+        self._unasked: dict[str, str] = {}
+        """Messages in doubt whose provider could not be asked, and that provider: again when it is well."""
+        self._early: set[str] = set()
 
     def nudge(self) -> None:
         """Something has changed: look at the due times again."""
@@ -79,10 +82,11 @@ class Waker:
         desk = self._desk
         if message_id in desk.busy or not desk.owns(partition):
             return
+        self._unasked.pop(message_id, None)
         row = desk.book.row(partition, message_id)
         if row is not None and row.source is None:
             return  # its record is on its way: see Admission
-        if row is None or (row.due_ms > desk.clock() and not desk.resting.holds.hastened(message_id)):
+        if row is None or (row.due_ms > desk.clock() and not self._is_early(message_id)):
             return
         if row.state is LedgerState.PARKED:
             desk.busy[message_id] = None
@@ -90,6 +94,18 @@ class Waker:
         elif row.state is LedgerState.UNCERTAIN:
             desk.busy[message_id] = None
             desk.tasks.spawn(self._reconcile(partition, message_id, row), partition)
+
+    def _is_early(self, message_id: str) -> bool:
+        early = message_id in self._early
+        self._early.discard(message_id)
+        return self._desk.resting.holds.hastened(message_id) or early
+
+    def provider_is_back(self, provider: str) -> None:
+        """Its breaker is closed: who could not be asked while it was down is asked now."""
+        for message_id in [name for name, whom in self._unasked.items() if whom == provider]:
+            del self._unasked[message_id]
+            self._early.add(message_id)
+            self._desk.schedule.add(self._desk.partition_of(message_id), self._desk.clock(), message_id)
 
     async def _send_again(self, partition: int, message_id: str, row: AttemptRow) -> None:
         desk = self._desk
@@ -171,6 +187,7 @@ class Waker:
             case CannotTell(detail):
                 desk.observer.reconciled(row.provider, "unknown")
                 log.warning("%s could not be asked about %s: %s", row.provider, message_id, detail)
+                self._unasked[message_id] = row.provider
                 await self._ask_later(partition, message_id, row)
             case _:
                 assert_never(finding)
