@@ -74,6 +74,9 @@ class BreakerView:
                 return  # a record of somebody else's making changes nothing
         if record.epoch < tally.record.epoch:
             return
+        if record.epoch > tally.record.epoch:  # what was seen before the decision is answered by it
+            tally.succeeded = tally.failed = tally.probe_result = 0
+            tally.asks = False
         back = record.state is BreakerState.CLOSED and record.epoch > 0
         tally.record = record
         tally.shut_until_ms = 0
@@ -110,7 +113,7 @@ class BreakerView:
         record = tally.record
         if record.state is BreakerState.CLOSED:
             return Door.OPEN if now_ms >= tally.shut_until_ms else Door.SHUT
-        if record.state is BreakerState.HALF_OPEN and record.holder == self._worker:
+        if record.state is BreakerState.HALF_OPEN and record.holder == self._worker and now_ms < record.lease_until_ms:
             return Door.PROBE if tally.probe_spent < record.epoch else Door.SHUT
         ready_ms = record.retry_at_ms if record.state is BreakerState.OPEN else record.lease_until_ms
         if now_ms >= ready_ms and now_ms - tally.asked_ms >= _ASK_EVERY_MS:
@@ -145,9 +148,11 @@ class BreakerView:
         tally.probe_spent = tally.record.epoch
         return tally.record.epoch
 
-    def return_probe(self, provider: str) -> None:
-        """The permit was not used (the message was no longer wanted)."""
-        self._tally(provider).probe_spent = 0
+    def return_probe(self, provider: str, epoch: int) -> None:
+        """The permit of that epoch was not used (the message was no longer wanted)."""
+        tally = self._tally(provider)
+        if tally.probe_spent == epoch:
+            tally.probe_spent = 0
 
     def retry_at_ms(self, provider: str) -> int:
         """When it may be worth asking again."""
@@ -181,7 +186,7 @@ class BreakerView:
         tally.succeeded += 1
         tally.run_failed = 0
         tally.changed = True
-        if probe_epoch:
+        if probe_epoch and probe_epoch == tally.record.epoch:
             tally.probe_result = 1
 
     def failed(self, provider: str, now_ms: int, detail: str, probe_epoch: int = 0) -> None:
@@ -193,7 +198,7 @@ class BreakerView:
         tally.changed = True
         if tally.run_failed >= self._policy.consecutive:
             tally.shut_until_ms = now_ms + 2_000  # the fleet's word arrives well within that
-        if probe_epoch:
+        if probe_epoch and probe_epoch == tally.record.epoch:
             tally.probe_result = -1
 
     def sums(self, now_ms: int) -> list[OutcomeSum]:

@@ -43,6 +43,8 @@ class Admission:
             self._desk.after(message.message_id, lambda: self.admit(message, batch, source))
         elif flight.source is None:
             self._meet_ahead(flight, message, batch, source)
+        elif flight.source == source and flight.batch is None:
+            flight.batch = batch  # a redelivery: the new row is not on Kafka yet, and an older one may be all there is
         elif flight.message.fingerprint == message.fingerprint:
             self._repeat(message, batch)
         else:

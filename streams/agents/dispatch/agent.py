@@ -179,8 +179,6 @@ class Dispatch:
     # ------------------------------------------------------------------ decisions without a provider
 
     def decide(self, flight: Flight, row: AttemptRow) -> None:
-        if flight.probe_epoch:
-            self.breakers.return_probe(row.provider)
         self._decided.append((flight, row))
 
     def settle_decided(self) -> None:
@@ -256,6 +254,7 @@ class Dispatch:
 
     def end(self, flight: Flight) -> None:
         """The message may be touched again."""
+        self.boarding.return_probe(flight)
         message_id = flight.message.message_id
         if self.busy.get(message_id) is flight:  # else a lost partition was cleared in the meantime
             self._under_way[flight.message.stream] -= 1

@@ -99,7 +99,7 @@ class Boarding:
                 full = full or gate
                 continue
             if door is Door.PROBE:
-                flight.probe_epoch, flight.single = breakers.spend_probe(name), True
+                flight.probe_epoch, flight.probe_of, flight.single = breakers.spend_probe(name), name, True
             if name != wanted[0]:
                 self._desk.observer.failover(wanted[0], name)
             self._line_up(flight, gate)
@@ -137,7 +137,14 @@ class Boarding:
             return True
         return False
 
+    def return_probe(self, flight: Flight) -> None:
+        """A permit that the flight has not used goes to the next."""
+        if flight.probe_epoch:
+            self._desk.breakers.return_probe(flight.probe_of, flight.probe_epoch)
+            flight.probe_epoch = 0
+
     def _leave(self, flight: Flight) -> None:
+        self.return_probe(flight)
         if flight.place is not None:
             flight.place.give_back(flight.partition)
             flight.place = None
@@ -210,9 +217,6 @@ class Boarding:
         self._touched.clear()
 
     def _give_back(self, flight: Flight) -> None:
-        if flight.probe_epoch:
-            for name in self._providers:
-                self._desk.breakers.return_probe(name)
         if flight.batch is not None:
             flight.batch.abandon()
         self._desk.end(flight)

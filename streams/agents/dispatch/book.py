@@ -87,17 +87,20 @@ class Book:
         receipts = [ticket for flight, row in flights if (ticket := self.tell(flight.partition, flight.message, row))]
         await acked(receipts)
         quits = []
-        for flight, row in flights:
-            if row.owed:
-                flight.row = replace(row, owed=False)
+        for flight, _ in flights:
+            if flight.row is not None and flight.row.owed:  # as it was put, not as it was given
+                flight.row = replace(flight.row, owed=False)
                 quits.append(self.write(flight.partition, flight.message.message_id, flight.row))
             flight.land()
         await acked(quits)
+        for flight, _ in flights:
+            flight.land()  # of a record that was delivered again meanwhile
 
     def _put(self, flight: Flight, row: AttemptRow) -> TicketPort:
         if row.state is LedgerState.PARKED and not row.asked_ms:
             row = replace(row, asked_ms=max(flight.message.requested_ms, flight.message.send_at_ms))
-        if flight.batch is None and receipt_kind(row) is not None and not row.owed:
+        unprotected = flight.batch is None or flight.commanded
+        if unprotected and receipt_kind(row) is not None and not row.owed:
             row = replace(row, owed=True)
         if row.source is None:
             row = replace(row, source=flight.source)

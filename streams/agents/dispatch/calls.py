@@ -99,8 +99,6 @@ class Calls:
             self.back(gate, composed.one_by_one)
         if composed.batch is not None:
             settled += await self._call(gate, composed.batch, composed.flights, probe, answered)
-        elif probe:
-            self.breakers.return_probe(gate.provider)
         if settled:
             await self._settle(settled)
 
@@ -146,8 +144,6 @@ class Calls:
             log.warning("%d messages wait: this worker may have lost their partition", len(flights))
             return await self._not_called(flights)
         if gate.paused_until_ms > self.clock():
-            if probe:
-                self.breakers.return_probe(gate.provider)
             return self._held_back(gate, flights)
         failpoint("dispatch.before_call")
         began_ms = self.clock()
@@ -169,9 +165,9 @@ class Calls:
             outcomes = provider.read_response(batch, answer, now_ms) if answer is not None else again or ()
         self.observer.call(gate.provider, (now_ms - began_ms) / 1000, len(flights))
         if isinstance(outcomes, Split):
-            self._learn(gate, (), probe, now_ms)
+            self._learn(gate, flights, (), probe, now_ms)
             return self._halved(gate, flights, outcomes)
-        self._learn(gate, outcomes, probe, now_ms)
+        self._learn(gate, flights, outcomes, probe, now_ms)
         self._count(gate, flights, outcomes, now_ms)
         failpoint("dispatch.before_result")
         rows = [self._rest(gate, flight, outcome, now_ms) for flight, outcome in zip(flights, outcomes, strict=True)]
@@ -251,8 +247,12 @@ class Calls:
 
     # ------------------------------------------------------------------ what the answer taught
 
-    def _learn(self, gate: Gate, outcomes: Sequence[Outcome], probe: int, now_ms: int) -> None:
-        """One call is one lesson for the breaker, however many messages it carried."""
+    def _learn(
+        self, gate: Gate, flights: Sequence[Flight], outcomes: Sequence[Outcome], probe: int, now_ms: int
+    ) -> None:
+        """One call is one lesson for the breaker, however many messages it carried. A permit is used by it."""
+        for flight in flights:
+            flight.probe_epoch = 0
         for outcome in outcomes:
             if not isinstance(outcome, Accepted) and outcome.scope is Scope.PROVIDER:
                 self.breakers.failed(gate.provider, now_ms, outcome.reason.detail, probe)

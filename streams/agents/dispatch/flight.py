@@ -30,12 +30,16 @@ class Flight:
     """Of the consumer group when the flight began; rows are written only within it."""
     cancelled_by: str = ""
     single: bool = False
+    commanded: bool = False
+    """``batch`` is a command's: delivered again it does nothing, so it does not protect the receipt of the row."""
     note: Reason | None = None
     """What the call that begins should say about itself, as that it is redirected (staging)."""
     place: Allowance | None = None
     """The warm-up cap of which it has taken a place."""
     probe_epoch: int = 0
-    """Epoch of the half-open breaker whose one probe this is; 0 for ordinary sends."""
+    """Epoch of the half-open breaker whose one probe this is; 0 for ordinary sends, and when it has been used."""
+    probe_of: str = ""
+    """The provider of that breaker."""
 
     @property
     def attempts(self) -> int:

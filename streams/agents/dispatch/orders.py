@@ -48,7 +48,7 @@ class Orders:
         message_id = command.message_id
         flight = desk.busy.get(message_id)
         if isinstance(command, Cancel) and flight is not None and self._cancel_waiting(flight, command):
-            batch.release()
+            desk.after(message_id, batch.release)  # when its row is safe
         elif message_id in desk.busy:
             desk.after(message_id, lambda: self.take(command, batch))
         else:
@@ -158,7 +158,7 @@ class Orders:
             self.done(message_id, batch)
             return
         partition = batch.partition if batch is not None else desk.partition_of(message_id)
-        flight = Flight(message, partition, row.source, batch, row=row)
+        flight = Flight(message, partition, row.source, batch, row=row, commanded=True)
         desk.take_off(flight)
         await desk.settle([(flight, after)])
 

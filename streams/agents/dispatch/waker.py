@@ -80,7 +80,10 @@ class Waker:
 
     async def _wake(self, partition: int, message_id: str) -> None:
         desk = self._desk
-        if message_id in desk.busy or not desk.owns(partition):
+        if not desk.owns(partition):
+            return
+        if message_id in desk.busy:  # by a command that may leave the row as it is: then its time has come all the same
+            desk.after(message_id, lambda: self._look_again(partition, message_id))
             return
         self._unasked.pop(message_id, None)
         row = desk.book.row(partition, message_id)
@@ -94,6 +97,11 @@ class Waker:
         elif row.state is LedgerState.UNCERTAIN:
             desk.busy[message_id] = None
             desk.tasks.spawn(self._reconcile(partition, message_id, row), partition)
+
+    def _look_again(self, partition: int, message_id: str) -> None:
+        if self._desk.owns(partition):
+            self._desk.schedule.add(partition, self._desk.clock(), message_id)
+            self.nudge()
 
     def _is_early(self, message_id: str) -> bool:
         early = message_id in self._early
