@@ -180,6 +180,7 @@ def producer_options(kafka: KafkaSettings, bounds: Bounds) -> dict[str, Any]:
     """librdkafka's settings. The embedded broker knows no idempotent producer: a retry there may store twice."""
     return {
         "linger.ms": 2,
+        "log_level": 5,  # not each of ten tries a second to reach a broker that hangs up
         **librdkafka_options(kafka),
         "acks": "all",
         "enable.idempotence": kafka.profile is not Profile.EMBEDDED,

@@ -178,6 +178,7 @@ class SourceReader:
 def _options(settings: EngineSettings) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.bootstrap,
+        "log_level": 5,  # not each of ten tries a second to reach a broker that hangs up
         **settings.reader,
         "group.id": settings.app_id,  # asked for, never joined
         "enable.auto.commit": False,
