@@ -118,7 +118,7 @@ def settle(fleet: Fleet, endured: Endured, prefix: str) -> None:
     )
     figures.none("of them without any answer", reporter.of(NO_ANSWER))
     given_up = [line for line in fleet.ledger() if line.get("answer") == "gave_up"]
-    for provider, count in sorted(Counter(line["provider"] for line in given_up).items()):
+    for provider, count in sorted(Counter(line["webhook"] for line in given_up).items()):
         figures.note(f"webhooks that {provider} gave up", count)
     figures.none("ends of the worker by itself", endured.supervisor.ends)
     figures.note("longest wait of a request for Kafka", load.slowest_s, "s")
