@@ -104,15 +104,17 @@ class Fleet:
 
     # -- workers
 
-    def start_worker(self, name: str, **environment: str) -> BoundProcess:
-        """A worker of that name, with extra environment variables; it need not be ready yet."""
+    def start_worker(self, name: str, *, module: str = "", **environment: str) -> BoundProcess:
+        """A worker of that name, with extra environment variables; it need not be ready yet. ``module`` is run instead
+        of `streams worker`.
+        """
         self.restarts[name] += 1
         if name in self._processes:
             self._processes.pop(name).kill()  # it is dead already; what it held is given back
         self._ports[name] = free_port()
         state = str(self.folder / f"state-{name}")
         ours = {"STREAMS_WORKER__DATA_DIR": state, "STREAMS_WORKER__PORT": str(self._ports[name])}
-        return self._spawn(name, ["worker"], {**ours, **environment})
+        return self._spawn(name, [] if module else ["worker"], {**ours, **environment}, module or "streams")
 
     def start_ingress(self, **environment: str) -> BoundProcess:
         """The ingress, on the same port as before if there was one."""
@@ -155,8 +157,15 @@ class Fleet:
 
     def is_ready(self, name: str) -> bool:
         """What that process says of itself."""
+        return self._says(name, "ready")
+
+    def is_live(self, name: str) -> bool:
+        """Whether it answers, and nothing fatal has happened."""
+        return self._says(name, "live")
+
+    def _says(self, name: str, what: str) -> bool:
         try:
-            return httpx.get(f"{self.url(name)}/health/ready", timeout=3, trust_env=False).is_success
+            return httpx.get(f"{self.url(name)}/health/{what}", timeout=3, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 
@@ -218,12 +227,14 @@ class Fleet:
 
     # -- inside
 
-    def _spawn(self, name: str, arguments: Sequence[str], extra: dict[str, str] | None = None) -> BoundProcess:
+    def _spawn(
+        self, name: str, arguments: Sequence[str], extra: dict[str, str] | None = None, module: str = "streams"
+    ) -> BoundProcess:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("STREAMS_")}
         ours = {**SECRETS, "STREAMS_CONFIG": str(self.config), "PYTHONPATH": str(ROOT)}
         env = {**clean, **ours, **self._environment, **(extra or {})}
         process = BoundProcess(
-            [sys.executable, "-m", "streams", *arguments], env=env, cwd=self.folder, log=self.folder / f"{name}.log"
+            [sys.executable, "-m", module, *arguments], env=env, cwd=self.folder, log=self.folder / f"{name}.log"
         )
         self._processes[name] = process
         return process
