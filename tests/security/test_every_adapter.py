@@ -248,6 +248,21 @@ def check_message(mime: bytes, allowed: frozenset[str]) -> None:
             assert not _LINE_ENDS.search(shown.replace("\r\n ", " ")), shown
 
 
+@pytest.mark.parametrize(
+    "adapter", [one for one in ADAPTERS.values() if isinstance(one, smtp.Smtp)], ids=lambda a: a.config.host
+)
+@pytest.mark.parametrize("end", ENDS)
+def test_a_message_sent_as_it_is_ends_where_it_ends_and_nowhere_before(end: str, adapter: smtp.Smtp) -> None:
+    """SMTP smuggling: an end of data in any spelling, and orders behind it."""
+    for lines in ("\r\n", "\n", "\r", ENDS[end]):
+        text = f"From: shop@mg.example.com\r\n\r\nHi{lines}.{lines}MAIL FROM:<{EVIL}>{lines}.\r\n{lines}.{lines}"
+        envelope = envelope_of(adapter.config, replace(PLAIN, mime=text.encode()), ENTRY, NOW_MS)
+        assert not isinstance(envelope, Rejected)
+        sent = b"\r\n" + stuffed(envelope.content)
+        assert not re.search(rb"[\r\n]\.(?:[\r\n]|$)", sent), sent
+        assert not re.search(rb"(?<!\r)\n|\r(?!\n)", sent)
+
+
 PARAMETERS = frozenset(
     {"AccountName", "AddressType", "ReplyToAddress", "ToAddress", "Subject", "HtmlBody", "TextBody", "FromAlias"}
     | {"Headers", "ReplyAddress", "ReplyAddressAlias", "TagName", "ClickTrace", "Action", "Format", "Version"}

@@ -157,6 +157,13 @@ def test_no_other_spelling_of_a_mailgun_signature_is_taken(body: bytes) -> None:
     assert isinstance(MAILGUN.verify(Inbound({}, body), NOW_MS), Refused)
 
 
+def test_an_empty_key_signs_nothing() -> None:
+    """A variable that is set to nothing must not become a key that everybody knows."""
+    for keys in ((), ("",), (KEY, "")):
+        verdict = mailgun.webhook.verify(NOT_TAKEN["a key that is empty"], keys, 86_400, NOW_MS)
+        assert isinstance(verdict, Refused) and verdict.result == "bad_signature"
+
+
 def test_each_byte_of_a_push_is_covered_by_its_signature() -> None:
     adapter, push = directmail_with_certificate(), mns_signing.pushed(PUSH)
     assert isinstance(adapter.verify(push, NOW_MS), Verified)
@@ -166,7 +173,9 @@ def test_each_byte_of_a_push_is_covered_by_its_signature() -> None:
 
 @pytest.mark.parametrize("name", [*mns_signing.pushed(PUSH).headers, "path"])
 def test_each_character_of_a_pushs_headers_and_path_is_covered_by_its_signature(name: str) -> None:
-    adapter, push = directmail_with_certificate(), mns_signing.pushed(PUSH)
+    adapter = directmail_with_certificate()
+    push = mns_signing.pushed(PUSH, path=f"{mns_signing.PATH}?a=1&b")
+    assert isinstance(adapter.verify(push, NOW_MS), Verified)
     value = push.path if name == "path" else push.headers[name]
     passed = []
     for text in (one.decode("latin-1") for one in changed(value.encode())):
