@@ -29,3 +29,19 @@ async def test_rule_03_two_messages_to_one_mailbox_go_in_two_batches_and_both_ar
         ["u@example.net"],
     ]
     assert sorted(desk.sent_to()) == sorted(["first@example.net", *SPELLINGS]), "nobody is forgotten"
+
+
+async def test_rule_03_one_mailbox_in_other_spellings_is_still_one() -> None:
+    """The adapters write the domain in ASCII and leave unneeded quotes out: then both would be the same address."""
+    desk = await Desk(lanes={"mailgun": LaneConfig(concurrency=1)}, batch_wait_ms={}).open()
+    free = asyncio.Event()
+    desk.during_call = lambda request: free.wait()
+    await desk.give(desk.message("first@example.net", stream=Stream.BULK), partition=0)
+    spellings = ("ann@bücher.example", "ann@xn--bcher-kva.example", '"ann"@bücher.example')
+    messages = [desk.message(email, key=f"k{n}", stream=Stream.BULK) for n, email in enumerate(spellings)]
+    await desk.give(*messages, partition=0)
+    free.set()
+    await desk.settled()
+    batches = [[entry.recipient.email for entry in batch.entries] for batch in desk.providers["mailgun"].batches[1:]]
+    assert [len(batch) for batch in batches] == [1, 1, 1]
+    assert sorted(desk.sent_to()) == sorted(["first@example.net", *spellings])

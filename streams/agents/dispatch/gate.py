@@ -20,6 +20,7 @@ from streams.agents.dispatch.config import LaneConfig
 from streams.agents.dispatch.flight import Flight
 from streams.core.accounts import lane_of
 from streams.core.event import Reason
+from streams.core.ids import normalise_address
 from streams.core.limits import TokenBucket
 from streams.core.message import Stream
 
@@ -273,13 +274,13 @@ class Slot:
 
 
 def _distinct(flights: list[Flight], size: int) -> tuple[list[Flight], list[Flight]]:
-    """At most ``size`` flights, no address twice (compared without case: providers drop such repeats silently)."""
+    """At most ``size`` flights, no mailbox twice, however it is spelt: providers drop such repeats silently."""
     if size == 1 or len(flights) == 1:
         return flights[:1], flights[1:]
     taken: dict[str, Flight] = {}
     rest: list[Flight] = []
     for flight in flights:
-        address = flight.message.recipient.email.lower()
+        address = normalise_address(flight.message.recipient.email)
         if len(taken) < size and address not in taken:
             taken[address] = flight
         else:
