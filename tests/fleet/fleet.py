@@ -195,6 +195,7 @@ class Fleet:
         """Wait for a condition; a process that ended by itself, or the deadline, fails with its name."""
         deadline = time.monotonic() + timeout_s
         while not holds():
+            assert not self.seen.unreadable, f"events that cannot be read: {self.seen.unreadable[:3]}"
             if time.monotonic() > deadline:
                 logs = "\n".join(f"--- {name}\n{self.log(name)[-1500:]}" for name in self._processes)
                 raise AssertionError(f"not within {timeout_s:.0f} s: {what}\n{logs}")

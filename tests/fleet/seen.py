@@ -19,6 +19,8 @@ class Seen:
     events: list[DeliveryEvent] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
+    unreadable: list[str] = field(default_factory=list)
+    """Events that this release cannot read, with where they lie: whoever waits fails with them."""
 
 
 class Watcher:
@@ -50,7 +52,9 @@ class Watcher:
                 if message.error() or value is None:
                     continue
                 event = decode_event(value)
-                assert isinstance(event, DeliveryEvent)
+                if not isinstance(event, DeliveryEvent):
+                    self.seen.unreadable.append(f"{message.partition()}/{message.offset()}: {event}")
+                    continue
                 if event.type is EventType.SENT:
                     self.seen.sent.add(event.message_id)
                 if event.type in TERMINAL:
