@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from streams.core.message import Mailbox
 from streams.core.outcome import Accepted, Deferred, Outcome, Rejected, Scope, Uncertain
 from streams.providers._smtp.envelope import Envelope, commands, is_path, long_line, refusal, stuffed
 from streams.providers._smtp.server import Pipelining
+from streams.providers._smtp.wire import Reply, Wire
 from streams.providers.base import Batch, Entry
 from streams.providers.smtp import Config, Smtp, create
 from streams.providers.smtp.config import Encryption
@@ -319,6 +321,29 @@ async def test_silence_is_doubt_only_after_the_final_dot(stage: str, kind: type)
     assert isinstance(outcome, kind)
     assert not isinstance(outcome, Accepted)
     assert outcome.reason.kind is ReasonKind.TIMEOUT
+
+
+@pytest.mark.parametrize("text", ["short", "x" * 100_000])
+async def test_a_process_that_stood_still_beyond_the_deadline_ends_no_message_when_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """By then others may have taken the message over; the timer that would end the call has not run yet."""
+    reply = Wire.reply
+
+    async def standing_still(wire: Wire) -> Reply:
+        said = await reply(wire)
+        if said.code == 354:
+            time.sleep(0.4)
+        return said
+
+    monkeypatch.setattr(Wire, "reply", standing_still)
+    script = Scripted()
+    async with scripted(script) as provider:
+        [outcome] = await sent(provider, "a@x.example", deadline_s=0.3, text=(text,))
+        await asyncio.sleep(0.1)
+    assert "DATA" in script.heard
+    assert "<content>" not in script.heard
+    assert isinstance(outcome, Deferred)
 
 
 async def test_a_large_message_that_breaks_on_its_way_leaves_no_doubt() -> None:

@@ -12,10 +12,13 @@ Rules:
    leaves no doubt.
 3. A refused envelope is reset before the next (``Wire.dirty``). A server that takes DATA although it refused the
    recipient gets an empty message, as RFC 2920 §3.1 asks; the refusal stands.
+4. No final dot leaves after the call's time: timers come late in a process that stood still, and by then others may
+   have taken the message over.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -54,11 +57,11 @@ class Progress:
 
 
 class OutOfTime(Exception):
-    """The server took so long that the envelope it has been given already is abandoned, with its connection."""
+    """The server, or this process, took so long that the envelope is abandoned, with its connection."""
 
 
 class Carrier:
-    """Runs jobs over one wire. ``named`` reads the server's own id out of its last reply."""
+    """Runs jobs over one wire. ``named`` reads the server's own id out of its last reply; ``until_s`` is monotonic."""
 
     def __init__(
         self,
@@ -68,12 +71,14 @@ class Carrier:
         *,
         pipelining: Pipelining,
         kept: bool,
+        until_s: float,
     ) -> None:
         self._wire = wire
         self._progress = progress
         self._named = named
         self._pipelining = pipelining if "pipelining" in wire.offers else Pipelining.OFF
         self._kept = kept
+        self._until_s = until_s
         self._open: Job | None = None  # its content waits to be written
 
     async def carry(self, jobs: list[Job], go_on: Callable[[], bool]) -> None:
@@ -159,11 +164,17 @@ class Carrier:
         if len(content) > LARGE:
             self._wire.write(content)
             await self._wire.drained()
-            self._progress.doubtful = self._open.number
-            self._wire.write(b".\r\n" + rest)
+            self._end(b".\r\n" + rest)
         else:
-            self._progress.doubtful = self._open.number
-            self._wire.write(b"".join((content, b".\r\n", rest)))
+            self._end(b"".join((content, b".\r\n", rest)))
+
+    def _end(self, data: bytes) -> None:
+        """The final dot is in it."""
+        assert self._open is not None
+        if time.monotonic() >= self._until_s:
+            raise OutOfTime
+        self._progress.doubtful = self._open.number
+        self._wire.write(data)
 
     async def _settle(self) -> None:
         job, self._open = self._open, None

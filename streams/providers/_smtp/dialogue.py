@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from streams.core.event import Reason, ReasonKind
@@ -44,7 +45,7 @@ def own_message_id(reply: Reply, envelope: Envelope) -> str:
 
 async def hand_over(pool: Pool, jobs: Sequence[Job], deadline_s: float, named: Named) -> dict[int, Outcome]:
     """An outcome per job, by its number; never raises for the network's sake."""
-    run = _Run(pool, named, asyncio.get_running_loop().time() + deadline_s / 2)
+    run = _Run(pool, named, deadline_s)
     why: Outcome
     try:
         async with asyncio.timeout(deadline_s):
@@ -58,10 +59,11 @@ async def hand_over(pool: Pool, jobs: Sequence[Job], deadline_s: float, named: N
 class _Run:
     """One call."""
 
-    def __init__(self, pool: Pool, named: Named, half_s: float) -> None:
+    def __init__(self, pool: Pool, named: Named, deadline_s: float) -> None:
         self._pool = pool
         self._named = named
-        self._half_s = half_s
+        self._half_s = asyncio.get_running_loop().time() + deadline_s / 2
+        self._until_s = time.monotonic() + deadline_s
         self._progress = Progress()
 
     async def all(self, jobs: list[Job]) -> Outcome:
@@ -98,7 +100,7 @@ class _Run:
         done = False
         try:
             pipelining = self._pool.server.pipelining
-            carrier = Carrier(wire, progress, self._named, pipelining=pipelining, kept=kept)
+            carrier = Carrier(wire, progress, self._named, pipelining=pipelining, kept=kept, until_s=self._until_s)
             await carrier.carry(able, self._in_time)
             done = True
         finally:
