@@ -144,7 +144,7 @@ def create_app(settings: Settings, env: Mapping[str, str] | None = None) -> Stre
 
 
 class _Observer(EngineMetrics):
-    """Metrics, the knowledge that an assignment is ready, and the failpoints around a commit."""
+    """Metrics, the knowledge that an assignment is ready, and the failpoints around logged rows and commits."""
 
     def __init__(self, metrics: Metrics, on_assigned: Callable[[], None], on_restoring: Callable[[], None]) -> None:
         super().__init__(metrics)

@@ -24,6 +24,7 @@ NAMES = (
     "dispatch.after_receipt",
     "track.before_events",
     "track.after_events",
+    "unit.acknowledged",
     "commit.before",
     "commit.after",
 )

@@ -11,6 +11,9 @@ from faust.types import TP
 class EngineObserver(Protocol):
     """Called on the event loop, at most once per batch, commit or second: never per record. Must not block."""
 
+    def on_logging(self) -> None:
+        """What a unit of work emitted is acknowledged; its rows are about to be logged."""
+
     def on_committing(self) -> None:
         """Offsets are about to be committed: everything they stand for is acknowledged."""
 
@@ -35,6 +38,9 @@ class EngineObserver(Protocol):
 
 class SilentObserver:
     """Takes no notes."""
+
+    def on_logging(self) -> None:
+        pass
 
     def on_committing(self) -> None:
         pass

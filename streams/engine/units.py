@@ -117,6 +117,8 @@ class Unit:
 
     def log(self) -> None:
         """The lane's side: emit the changelog records, then release the batch once they are acknowledged."""
+        if self._writes:
+            self._app.observer.on_logging()
         for write in self._writes.values():
             self._wait_for(write.table.log(write))
         self._writes.clear()

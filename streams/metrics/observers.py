@@ -27,6 +27,9 @@ class EngineMetrics:
         self._metrics = metrics
         self._clock = clock
 
+    def on_logging(self) -> None:
+        """Nothing to be counted."""
+
     def on_committing(self) -> None:
         """Counted when it is done."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from streams.engine import EngineSettings, Ticket
 from streams.engine.batch import Assignment, Batch
 from streams.engine.errors import ProduceError, RecordTooLarge
+from streams.engine.observer import SilentObserver
 from streams.engine.offsets import Tracker
 from streams.engine.stores import MemoryStore, PartitionStore
 from streams.engine.tables import BytesTable
@@ -60,6 +61,7 @@ class FakeApp:
     def __init__(self, **changes: Any) -> None:
         self.settings = EngineSettings(bootstrap="nowhere:1", app_id="fake", **changes)
         self.consumer = FakeConsumer()
+        self.observer = SilentObserver()
         self.emitted: list[tuple[str, int, bytes | None, bytes | None]] = []
         self.tickets: list[Ticket] = []
         self.fence = FakeFence()
