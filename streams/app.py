@@ -151,6 +151,9 @@ class _Observer(EngineMetrics):
         self._on_assigned = on_assigned
         self._on_restoring = on_restoring
 
+    def on_logging(self) -> None:
+        failpoint("unit.acknowledged")
+
     def on_committing(self) -> None:
         failpoint("commit.before")
 
