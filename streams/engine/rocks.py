@@ -7,6 +7,7 @@ Rules:
 3. A database that is damaged is destroyed and restored from the changelog. Not so where the disk or its rights are to
    blame (full, read-only, locked): that raises StoreFailure, and so does a write that fails. The worker ends, with
    the changelog as the truth; nothing is committed meanwhile.
+4. All databases of a worker share their memory: what is written and not on disk yet, and what was read, together.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager, WriteOptions
 
 from streams.engine.errors import EngineFailure, StoreFailure
 from streams.engine.settings import EngineSettings
@@ -31,7 +32,13 @@ _logger = logging.getLogger(__name__)
 
 _OFFSET = b"\x00__next_offset"
 _WRITE_BUFFER_BYTES = 16 << 20
-_CACHE_BYTES = 64 << 20
+"""Of one database; there may be hundreds of them."""
+_MEMORY_BYTES = 64 << 20
+"""Of all together."""
+_WRITE_BUFFERS_BYTES = 48 << 20
+"""Part of it, of all together; more sends the fullest to disk."""
+_BLOCK_BYTES = 64 << 10
+"""What a database takes of it at once: most tables have few rows."""
 _NOT_DAMAGED = tuple(
     os.strerror(number)
     for number in (
@@ -62,10 +69,10 @@ class RocksStores:
             for child in self._root.iterdir():
                 if child.is_dir():
                     shutil.rmtree(child)
-        self._cache = Cache(_CACHE_BYTES)
+        self._options = database_options()
 
     def __call__(self, table: str, partition: int) -> RocksStore:
-        return RocksStore(self._root / table / str(partition), self._cache)
+        return RocksStore(self._root / table / str(partition), self._options)
 
     def close(self) -> None:
         """Let another worker have the directory."""
@@ -75,9 +82,9 @@ class RocksStores:
 class RocksStore:
     """Rows of one partition; see stores.PartitionStore."""
 
-    def __init__(self, path: Path, cache: Cache) -> None:
+    def __init__(self, path: Path, options: Options) -> None:
         self._path = path
-        self._cache = cache
+        self._options = options
         self._overlay: dict[bytes, bytes | None] = {}
         self._logged: dict[Ticket, dict[bytes, bytes | None]] = {}
         self._db = self._open()
@@ -176,17 +183,22 @@ class RocksStore:
 
     def _open_at(self) -> Rdict:
         self._path.mkdir(parents=True, exist_ok=True)
-        return Rdict(str(self._path), options=_options(self._cache))
+        return Rdict(str(self._path), options=self._options)
 
 
 def _failure(path: Path, exc: Exception) -> StoreFailure:
     return StoreFailure(f"the tables cannot be kept in {path}: {' '.join(str(exc).split())}")
 
 
-def _options(cache: Cache) -> Options:
+def database_options() -> Options:
+    """For all databases of one worker."""
+    cache = Cache(_MEMORY_BYTES)
+    buffers = WriteBufferManager.new_write_buffer_manager_with_cache(_WRITE_BUFFERS_BYTES, False, cache)
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_write_buffer_manager(buffers)
+    options.set_arena_block_size(_BLOCK_BYTES)
     table = BlockBasedOptions()
     table.set_block_cache(cache)
     table.set_bloom_filter(10, False)

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rocksdict import Cache
 
 from streams.engine import EngineSettings, Ticket
 from streams.engine.errors import EngineFailure, StoreFailure
-from streams.engine.rocks import RocksStore, RocksStores
+from streams.engine.rocks import RocksStore, RocksStores, database_options
 from tests.engine.fakes import FakeRecord
 
 
@@ -29,7 +28,7 @@ def store(path: Path) -> Iterator[RocksStore]:
 
 
 def _open(path: Path) -> RocksStore:
-    return RocksStore(path, Cache(1 << 20))
+    return RocksStore(path, database_options())
 
 
 def _write(store: RocksStore, ticket: Ticket, **rows: str | None) -> None:
@@ -156,3 +155,20 @@ def test_a_database_that_somebody_holds_is_not_taken_for_a_damaged_one(store: Ro
     again = _open(path)
     assert (again.get(b"a"), again.next_offset) == (b"1", 1)
     again.close()
+
+
+def test_many_tables_share_their_memory_and_what_does_not_fit_goes_to_disk(tmp_path: Path) -> None:
+    stores = RocksStores(EngineSettings("127.0.0.1:1", "app", store_url="rocksdb://", data_dir=tmp_path))
+    tables = [stores("rows", number) for number in range(12)]
+    for row in range(7_000):
+        for table in tables:
+            ticket = Ticket()
+            _write(table, ticket, **{f"key{row}": "x" * 900})
+            _ack(table, ticket, row, 1)
+    for table in tables:
+        assert (table.get(b"key0"), table.get(b"key6999")) == (b"x" * 900, b"x" * 900)
+    flushed = sum(file.stat().st_size > 0 for file in tmp_path.rglob("*.sst"))
+    for table in tables:
+        table.close()
+    stores.close()
+    assert flushed  # 75 MB in twelve tables, of which each alone might keep 16 MB
