@@ -26,11 +26,12 @@ from tests.faults.observed import MEGABYTE, Flow, Memory, Readiness, Supervisor
 from tests.faults.proxy import CALM, ChaosProxy, Trouble
 from tests.faults.reporter import NO_ANSWER, Reporter
 from tests.faults.test_broker_killed import QUEUE, RESUMES_S, wait
-from tests.fleet import Fleet
+from tests.fleet import Fleet, campaign, single
 from tests.fleet.log import records
 
 GROWS_MB = 100
 ANSWERS_S = 10
+FATES = ("success", "success", "bounce", "softbounce", "complaint")
 NOT_READY_S = 15
 """Readiness is asked every few seconds: so soon it must have changed."""
 
@@ -117,9 +118,7 @@ def settle(fleet: Fleet, endured: Endured, prefix: str) -> None:
         "of them answered 200 and not stored", [one.token for one in reporter.of(200) if one.token not in stored]
     )
     figures.none("of them without any answer", reporter.of(NO_ANSWER))
-    given_up = [line for line in fleet.ledger() if line.get("answer") == "gave_up"]
-    for provider, count in sorted(Counter(line["webhook"] for line in given_up).items()):
-        figures.note(f"webhooks that {provider} gave up", count)
+    gave_up(fleet, figures, 0)
     figures.none("ends of the worker by itself", endured.supervisor.ends)
     figures.note("longest wait of a request for Kafka", load.slowest_s, "s")
     figures.account(fleet.account(load.ids))
@@ -177,6 +176,39 @@ def test_a_broker_that_is_cut_off_delays_and_loses_nothing(
             endured.through("silent", seconds, silence, heal)
             endured.through("reset", seconds, reset, heal)
         settle(fleet, endured, topic_prefix)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_what_providers_give_up_telling_is_found_out(
+    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
+) -> None:
+    """Nobody takes webhooks from the first message on, until the providers have given up all of them."""
+    half = sized(2_000, 200)
+    requests = [
+        *(single(n, FATES[n % len(FATES)]) for n in range(half)),
+        campaign(1, half // 2),
+        campaign(2, half // 2),
+    ]
+    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=["--queue", "raw"], ses=QUEUE) as fleet:
+        fleet.process("ingress").kill()
+        fleet.start_worker("w1")
+        fleet.start_poller()
+        ids = fleet.produce(requests)
+        fleet.until("every message has ended", lambda: fleet.seen.ended >= ids, 240)
+        fleet.until("the providers have given up", lambda: not fleet.stats()["pending_webhooks"], 120)
+        gave_up(fleet, figures, half)
+        lines = [line for line in fleet.ledger() if line.get("answer") == "delivered"]
+        figures.none("webhooks that somebody took", lines)
+        figures.account(fleet.account(ids))
+
+
+def gave_up(fleet: Fleet, figures: Figures, at_least: int) -> None:
+    """How many webhooks the providers will not post again."""
+    lines = [line for line in fleet.ledger() if line.get("answer") == "gave_up"]
+    for provider, count in sorted(Counter(line["webhook"] for line in lines).items()):
+        figures.note(f"webhooks that {provider} gave up", count)
+    figures.at_least("webhooks given up", len(lines), at_least)
 
 
 def two_ways(seat: Seat, behind: int, proxy: ChaosProxy) -> dict[str, str]:
