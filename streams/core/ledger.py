@@ -16,8 +16,8 @@ States and the only ways between them:
     parked    -> sending | parked | suppressed | expired | cancelled | rejected | failed
     sending   -> sent | parked | rejected | failed | uncertain | expired
     sending   -> sending            (again, the same attempt: a split batch)
-    uncertain -> sent | parked | held
-    held      -> sent | parked          (late proof, or a person retries)
+    uncertain -> sent | parked | held | failed
+    held      -> sent | parked | failed (late proof, a final soft failure answered by policy, or a person retries)
     sent      -> parked | failed        (a provider's final soft failure, answered by policy; or a person retries)
     rejected, failed, expired, suppressed, cancelled -> parked   (a person retries; cancelled never)
 """
@@ -52,8 +52,8 @@ TRANSITIONS: dict[LedgerState | None, frozenset[LedgerState]] = {
     None: frozenset({S.SENDING, S.PARKED, S.SUPPRESSED, S.EXPIRED, S.REJECTED, S.CANCELLED, S.FAILED}),
     S.PARKED: frozenset({S.SENDING, S.PARKED, S.SUPPRESSED, S.EXPIRED, S.CANCELLED, S.REJECTED, S.FAILED}),
     S.SENDING: frozenset({S.SENT, S.PARKED, S.REJECTED, S.FAILED, S.UNCERTAIN, S.SENDING, S.EXPIRED}),
-    S.UNCERTAIN: frozenset({S.SENT, S.PARKED, S.HELD}),
-    S.HELD: frozenset({S.SENT, S.PARKED}),
+    S.UNCERTAIN: frozenset({S.SENT, S.PARKED, S.HELD, S.FAILED}),
+    S.HELD: frozenset({S.SENT, S.PARKED, S.FAILED}),
     S.SENT: frozenset({S.PARKED, S.FAILED}),
     S.REJECTED: frozenset({S.PARKED}),
     S.FAILED: frozenset({S.PARKED}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -98,6 +99,37 @@ async def test_a_cancellation_of_a_message_in_line_is_kept_until_its_row_is_safe
     acknowledge_all(d)
     await d.settled()
     assert batch.done
+
+
+async def test_a_final_soft_failure_is_answered_although_dispatch_was_in_doubt() -> None:
+    """The answer was read when the partition had gone: track knows of it, the new owner's row does not."""
+    d = await desk(default_policy="cubed")
+    d.providers["mailgun"].answer = lambda batch: UNCERTAIN
+    message = d.message()
+    await d.give(message)
+    await d.give(Retry(message.message_id, 1, final_soft=True))
+    row = d.row(message)
+    assert row is not None and (row.state, row.tries) == (LedgerState.PARKED, 1)
+
+
+async def test_who_has_told_a_receipt_does_not_write_over_a_newer_row() -> None:
+    """The partition may have gone and come back while Kafka took its time with the receipt."""
+    d = await desk()
+    message = d.message(send_at_ms=d.clock() + 60_000)
+    await d.give(message)
+    d.engine.automatic = False
+    await d.wake(61)
+    for _ in range(2):
+        d.engine.acknowledge("attempts")
+        await d.settled()
+    row = d.row(message)
+    assert row is not None and row.state is LedgerState.SENT and row.owed
+    newer = replace(row, state=LedgerState.PARKED)
+    d.dispatch.book.write(d.dispatch.partition_of(message.message_id), message.message_id, newer)
+    d.engine.acknowledge("receipts")
+    await d.settled()
+    assert d.row(message) == newer
+    assert not d.crashes
 
 
 async def test_a_row_whose_time_comes_while_a_command_looks_at_it_is_woken_afterwards() -> None:

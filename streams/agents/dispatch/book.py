@@ -22,6 +22,7 @@ from streams.core.ledger import OPEN, AttemptRow, LedgerState, receipt_kind
 from streams.core.message import Message
 from streams.core.receipt import Facts, Receipt, ReceiptKind
 from streams.core.refusal import bounce_in
+from streams.engine.errors import PartitionLost
 from streams.failpoints import failpoint
 from streams.serde.internal import Malformed, pack
 from streams.serde.rows import Rows
@@ -88,13 +89,21 @@ class Book:
         await acked(receipts)
         quits = []
         for flight, _ in flights:
-            if flight.row is not None and flight.row.owed:  # as it was put, not as it was given
+            if flight.row is not None and flight.row.owed and self._stands(flight):
                 flight.row = replace(flight.row, owed=False)
                 quits.append(self.write(flight.partition, flight.message.message_id, flight.row))
             flight.land()
         await acked(quits)
         for flight, _ in flights:
             flight.land()  # of a record that was delivered again meanwhile
+
+    def _stands(self, flight: Flight) -> bool:
+        """Whether its row is still the last: the partition may have gone and come back while the receipt was told."""
+        try:
+            kept = self.row(flight.partition, flight.message.message_id)
+        except PartitionLost:
+            return False
+        return _mark(kept) == _mark(flight.row)
 
     def _put(self, flight: Flight, row: AttemptRow) -> TicketPort:
         if row.state is LedgerState.PARKED and not row.asked_ms:
@@ -158,6 +167,10 @@ class Book:
         if isinstance(row, Malformed):
             raise LedgerCorrupt(f"the ledger row of {message_id} cannot be read: {row.detail}")
         return row
+
+
+def _mark(row: AttemptRow | None) -> tuple[object, ...]:
+    return () if row is None else (row.state, row.attempt, row.changed_ms, row.owed)
 
 
 def unwritten(flights: Iterable[Flight]) -> list[TicketPort]:

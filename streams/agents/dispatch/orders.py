@@ -33,7 +33,12 @@ _RETRIABLE = frozenset(
         LedgerState.SENT,
     }
 )
-"""States that a person may send again from; policies retry only what was sent and then failed softly."""
+"""States that a person may send again from."""
+
+_TAKEN = frozenset({LedgerState.SENT, LedgerState.UNCERTAIN, LedgerState.HELD})
+"""States that policies retry from: what was sent and then failed softly. Its failure is proof where we were in doubt:
+an answer may have come after the partition had gone to somebody who could not know it.
+"""
 
 
 class Orders:
@@ -94,7 +99,7 @@ class Orders:
 
     async def _retry(self, command: Retry, row: AttemptRow | None, batch: BatchPort) -> None:
         expected = row is not None and command.expected_attempt == row.attempt
-        if row is None or not expected or row.state not in _RETRIABLE:
+        if row is None or not expected or row.state not in (_TAKEN if command.final_soft else _RETRIABLE):
             self.done(command.message_id, batch)
         elif command.final_soft:
             await self._retry_by_policy(command, row, batch)
@@ -114,7 +119,7 @@ class Orders:
     async def _retry_by_policy(self, command: Retry, row: AttemptRow, batch: BatchPort) -> None:
         desk = self._desk
         message = await desk.message_of(command.message_id, row)
-        if message is None or row.state is not LedgerState.SENT:
+        if message is None:
             self.done(command.message_id, batch)
             return
         desk.remember(message)
