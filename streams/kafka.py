@@ -20,6 +20,11 @@ from typing import Any, Self
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streams.kafka_refusals import refusal
+
+GROUP = "streams-cli"
+"""Named by those who read without a group; nobody ever joins it."""
+
 _METADATA_TIMEOUT_S = 6.0
 _FIRST_TIMEOUT_S = 1.5
 _READ_TIMEOUT_S = 30.0
@@ -78,6 +83,7 @@ class KafkaClient:
         self._counts: dict[str, int] = {}
         self._failed: list[str] = []
         self._nobody_listens = False
+        self._refusal = ""
 
     def __enter__(self) -> Self:
         return self
@@ -105,12 +111,15 @@ class KafkaClient:
                 return _counted(admin, self.bootstrap, _FIRST_TIMEOUT_S)
             except KafkaUnavailable:
                 admin.poll(0)  # calls `_noticed`
+                if self._refusal:
+                    raise KafkaUnavailable(self._refusal) from None
                 if self._nobody_listens or time.monotonic() > deadline_s:
                     raise
 
     def _noticed(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 (its public name)
             self._nobody_listens = True
+        self._refusal = self._refusal or refusal(error, self.bootstrap)
 
     def topics(self) -> dict[str, int]:
         """Every topic with its number of partitions, read now."""
@@ -242,7 +251,7 @@ class KafkaClient:
         return Consumer(
             self._options
             | {
-                "group.id": "streams-cli",  # asked for by the library; nothing is ever committed
+                "group.id": GROUP,  # asked for by the library; nothing is ever committed
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": True,

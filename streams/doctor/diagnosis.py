@@ -43,7 +43,7 @@ async def diagnose(
     try:
         adapters, found = _adapters(settings, env)
         kafka, tenants, ingress, links, *providers = await asyncio.gather(
-            asyncio.to_thread(check_kafka, settings.kafka, topics_of(settings).further_types),
+            asyncio.to_thread(check_kafka, settings.kafka, topics_of(settings)),
             asyncio.to_thread(check_tenants, settings, env),
             check_ingress(settings.ingress, ask),
             check_links(settings, ask),

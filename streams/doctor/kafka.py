@@ -9,11 +9,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from streams.doctor.finding import Finding, bad, good
-from streams.settings import KafkaSettings, Profile, librdkafka_options
+from streams.kafka_refusals import refusal
+from streams.settings import KafkaSettings, Profile, SettingsError, librdkafka_options
 from streams.topics import Topics, TopicSpec
 
 _TIMEOUT_S = 6.0
@@ -25,16 +26,28 @@ log = logging.getLogger(__name__)
 TopicConfigs = Mapping[str, Mapping[str, str]]
 
 
-def check_kafka(kafka: KafkaSettings, further_types: tuple[str, ...] = ()) -> list[Finding]:
+def check_kafka(kafka: KafkaSettings, topics: Topics | None = None) -> list[Finding]:
     """All findings about the cluster (blocking, a few seconds at most)."""
-    options: dict[str, Any] = {**librdkafka_options(kafka), "log_level": 0, "error_cb": _quiet}
+    try:
+        login = librdkafka_options(kafka)
+    except SettingsError as exc:
+        return [bad("kafka reachable", str(exc), "correct the key, or make the file readable to this user")]
+    refusals: list[str] = []
+
+    def noticed(error: KafkaError) -> None:
+        log.debug("%s", error)  # the finding says it in one sentence
+        if why := refusal(error, kafka.bootstrap):
+            refusals.append(why)
+
+    options: dict[str, Any] = {**login, "log_level": 0, "error_cb": noticed}
     admin = AdminClient(options)
     try:
         cluster = admin.list_topics(timeout=_TIMEOUT_S)
     except KafkaException as exc:
-        return [_unreachable(kafka, exc)]
+        admin.poll(0)
+        return [_refused(refusals[0]) if refusals else _unreachable(kafka, exc)]
     found = [good("kafka reachable", f"{len(cluster.brokers)} broker(s) at {kafka.bootstrap}")]
-    specs = Topics(kafka.prefix, kafka.ledger_days, further_types).specs()
+    specs = (topics or Topics(kafka.prefix, kafka.ledger_days)).specs()
     there = {name: topic.partitions for name, topic in cluster.topics.items() if topic.error is None}
     present = [spec for spec in specs if spec.name in there]
     found += _existence(specs, there)
@@ -49,6 +62,10 @@ def check_kafka(kafka: KafkaSettings, further_types: tuple[str, ...] = ()) -> li
         advice = "allow DescribeConfigs to this user, or look at the topics' configuration by hand"
         return [*found, bad("topic configuration", f"Kafka does not describe it: {_text(exc)}", advice)]
     return [*found, *_insync(present, configs, kafka), *_policies(present, configs), _automatic(automatic)]
+
+
+def _refused(why: str) -> Finding:
+    return bad("kafka reachable", why, "docs/kafka-security.md shows how users and certificates are made")
 
 
 def _unreachable(kafka: KafkaSettings, exc: KafkaException) -> Finding:
@@ -184,8 +201,3 @@ def _listed(names: list[str]) -> str:
 def _text(exc: KafkaException) -> str:
     error = exc.args[0] if exc.args else exc
     return str(error.str() if hasattr(error, "str") else error)
-
-
-def _quiet(error: object) -> None:
-    """What the client complains about while it connects; the finding says it in one sentence."""
-    log.debug("%s", error)

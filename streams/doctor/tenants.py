@@ -12,7 +12,7 @@ from streams.core.accounts import account_of, has_accounts
 from streams.core.tenant import Tenant
 from streams.doctor.finding import Finding, bad, good
 from streams.kafka import KafkaClient, KafkaUnavailable, TopicMissing
-from streams.settings import Settings, librdkafka_options
+from streams.settings import Settings, SettingsError, librdkafka_options
 from streams.topics import TENANTS, events_topic_fault
 
 _MOST = 20
@@ -40,7 +40,7 @@ def check_tenants(settings: Settings, env: Mapping[str, str] | None = None) -> l
         with KafkaClient(settings.kafka.bootstrap, librdkafka_options(settings.kafka)) as kafka:
             rows = kafka.table(topics_of(settings).name(TENANTS))
             there = kafka.topics()
-    except (KafkaUnavailable, TopicMissing):
+    except (KafkaUnavailable, TopicMissing, SettingsError):
         return []
     known = tenants(_Rows(rows), configured_tenants(settings))
     names = dict.fromkeys((*known.fallback, *(key.decode("utf-8", "replace") for key in rows)))

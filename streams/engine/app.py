@@ -321,10 +321,10 @@ class EngineApp(faust.App):
 
     def Worker(self, **kwargs: Any) -> Any:  # noqa: N802 - Faust's name
         """Used by `faust worker`: on uvloop, and without the progress spinner that turns logging to debug."""
-        import uvloop
+        from streams.engine.loops import LoopPolicy
 
         self.owns_process = True
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        asyncio.set_event_loop_policy(LoopPolicy())
         worker = cast(Any, super().Worker(**kwargs))
         worker.spinner = None
         return worker

@@ -2,7 +2,7 @@
 
 Rules:
 1. A commit takes a snapshot of the commit points, flushes what was emitted before, then commits the snapshot.
-2. After a failure nothing commits.
+2. After a failure nothing commits. Who may not commit any more ends: all that it does would be done again.
 3. One commit at a time. Whoever gives the partitions away ends one that is under way.
 """
 
@@ -13,7 +13,13 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
@@ -65,6 +71,9 @@ class Commits:
             await self._under_way
         except (CommitFailedError, IllegalStateError) as exc:
             _logger.info("Not committed, the partitions are being taken away: %s", exc)
+            return False
+        except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as exc:
+            self._app.fail(f"offsets of the group {self._app.settings.app_id} cannot be committed: {exc!r}")
             return False
         except (KafkaError, ConsumerNotStarted) as exc:
             _logger.warning("Not committed, will be tried again: %r", exc)

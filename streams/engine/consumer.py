@@ -34,7 +34,7 @@ from streams.engine.errors import ProduceError
 from streams.engine.offsets import Tracker
 from streams.engine.pace import Pace
 from streams.engine.producer import Kept
-from streams.engine.source_reader import Record, SourceReader
+from streams.engine.source_reader import ReadingFailed, Record, SourceReader
 from streams.engine.units import UnitLane
 
 if TYPE_CHECKING:
@@ -173,6 +173,8 @@ class EngineConsumer(driver.Consumer):
                 self.app.fail("the consumer was stopped from outside")
         except ProduceError:
             pass  # the process is ending already
+        except ReadingFailed as exc:
+            self.app.fail(str(exc))
         except Exception as exc:  # noqa: BLE001 - whatever it is, without delivery the process is useless
             self.app.fail(f"fetching failed: {exc!r}", exc)
 

@@ -8,9 +8,8 @@ import os
 import signal
 import threading
 
-import uvloop
-
 from streams.engine.app import EngineApp
+from streams.engine.loops import Loop, LoopPolicy
 
 _FINAL_GRACE_S = 5.0
 _logger = logging.getLogger(__name__)
@@ -19,8 +18,9 @@ _logger = logging.getLogger(__name__)
 def run(app: EngineApp) -> int:
     """Run until SIGTERM or SIGINT (returns 0) or a failure (returns 1). Never hangs at the end."""
     app.owns_process = True
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # for the consumer's thread too
-    return uvloop.run(serve(app))
+    asyncio.set_event_loop_policy(LoopPolicy())  # for the consumer's thread too
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(serve(app))
 
 
 async def serve(app: EngineApp) -> int:
