@@ -184,6 +184,7 @@ def _sources(topics: Topics, parts: Parts) -> list[tuple[str, Handler]]:
     ]
     if parts.alerts is not None:
         handlers.append((ALERTS, parts.alerts.handle))
+    handlers += [(door, parts.intake.handle) for door in topics.doors]
     named = [(topics.name(name), handler) for name, handler in handlers]
     return named + [(topics.webhooks(kind), parts.normalise.handle) for kind in parts.webhook_types]
 

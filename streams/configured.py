@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.agents.dispatch import DispatchConfig, LaneConfig
-from streams.agents.intake import IntakeConfig
+from streams.agents.intake import Door, IntakeConfig
 from streams.attachments import FetcherConfig
 from streams.core.address import address_fault
 from streams.core.breaker import BreakerPolicy
@@ -34,6 +34,7 @@ from streams.providers.base import Provider
 from streams.providers.registry import short, types
 from streams.settings import (
     Excess,
+    KafkaSettings,
     Profile,
     ProviderSettings,
     RetrySettings,
@@ -46,7 +47,8 @@ from streams.settings import (
     librdkafka_options,
 )
 from streams.settings.validate import warm_up_day
-from streams.topics import Topics
+from streams.tables import TABLES
+from streams.topics import SEND_REQUESTS, SEND_REQUESTS_BULK, Topics
 
 _DAY_MS = 86_400_000
 
@@ -65,10 +67,13 @@ def check_supported(settings: Settings) -> None:
 
 
 def topics_of(settings: Settings) -> Topics:
-    """Names and lifetimes under the configured prefix; one more for each provider type from elsewhere."""
+    """Names and lifetimes under the configured prefix; one more for each provider type from elsewhere, and each door
+    of its own.
+    """
     ours = types()
     others = {short(provider.type) for provider in settings.providers.values() if provider.type not in ours}
-    return Topics(settings.kafka.prefix, settings.kafka.ledger_days, tuple(sorted(others)))
+    doors = {door.topic for door in settings.doors.values()} - {SEND_REQUESTS, SEND_REQUESTS_BULK}
+    return Topics(settings.kafka.prefix, settings.kafka.ledger_days, tuple(sorted(others)), tuple(sorted(doors)))
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
@@ -79,6 +84,19 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         TopicSpec(spec.name, kafka.partitions if spec.keyed else 1, kafka.replication_factor, {**spec.config, **safety})
         for spec in topics_of(settings).specs()
     ]
+
+
+def changelog_topic(kafka: KafkaSettings, table: str) -> str:
+    """Where the rows of a table can be read by anybody."""
+    return f"{kafka.prefix}{kafka.group}-{table}-changelog"
+
+
+def changelog_specs(settings: Settings) -> list[TopicSpec]:
+    """The tables' changelogs as the engine would create them."""
+    kafka, engine = settings.kafka, engine_settings(settings)
+    config = {**engine.changelog_config, "cleanup.policy": "compact"}
+    names = [changelog_topic(kafka, table.name) for table in TABLES]
+    return [TopicSpec(name, kafka.partitions, kafka.replication_factor, config) for name in names]
 
 
 def engine_security(settings: Settings) -> dict[str, Any]:
@@ -128,6 +146,10 @@ def intake_config(settings: Settings) -> IntakeConfig:
         secret=kafka.address_secret.reveal().encode() if kafka.address_secret else b"",
         retention=Retention(ledger_ms, min(_DAY_MS, ledger_ms // 10)),
         max_inline_bytes=settings.dispatch.inline_content_bytes,
+        doors={
+            topics_of(settings).name(door.topic): Door(door.name, frozenset(door.tenants), door.bulk)
+            for door in settings.doors.values()
+        },
     )
 
 

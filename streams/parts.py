@@ -273,6 +273,7 @@ class Parts:
                 self.track.config, event_prefix=registered.events, audit_prefix=registered.audit
             )
             self.normalise.config = replace(self.normalise.config, audit_prefix=registered.audit)
+            self.intake.config = replace(self.intake.config, audit_prefix=registered.audit)
 
     async def stop(self) -> None:
         """Give every connection back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from streams import configured
 from streams.agents.ports import EnginePort, ReaderPort
 from streams.agents.suppression_job import SuppressionJob, SyncObserver
 from streams.configured import topics_of
@@ -16,7 +17,7 @@ from streams.tables import SUPPRESSIONS
 
 def changelog_topic(kafka: KafkaSettings) -> str:
     """Where the rows of ``suppressions`` can be read by anybody."""
-    return f"{kafka.prefix}{kafka.group}-{SUPPRESSIONS}-changelog"
+    return configured.changelog_topic(kafka, SUPPRESSIONS)
 
 
 def rows_since(kafka: KafkaClient, settings: Settings, since_ms: int) -> Iterable[tuple[bytes, bytes | None]]:

@@ -65,6 +65,7 @@ FILLED_BY = "filled_by"
 """Header of a payload that was fetched from the provider because its webhook may be lost; it names the source."""
 
 
+_DOOR = SEND_REQUESTS + "."
 _topic_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}").fullmatch
 
 
@@ -73,8 +74,15 @@ def events_topic_fault(name: str) -> str:
     if not _topic_name(name):
         return "is no topic name (letters, digits, dots, hyphens and underscores, at most 200)"
     ours = {spec.name for spec in Topics().specs()}
-    if name in ours or name.startswith(WEBHOOKS) or name.endswith("-changelog"):
+    if name in ours or name.startswith((WEBHOOKS, _DOOR)) or name.endswith("-changelog"):
         return "is a topic of the system itself"
+    return ""
+
+
+def door_topic_fault(name: str) -> str:
+    """Why requests cannot be taken from a topic of this name (without the prefix); empty if they can."""
+    if name != SEND_REQUESTS and not (_topic_name(name) and name.startswith(_DOOR) and name != _DOOR):
+        return f"must be {SEND_REQUESTS}, {SEND_REQUESTS_BULK}, or {_DOOR} and a name of its own, not {name!r}"
     return ""
 
 
@@ -84,12 +92,13 @@ class Topics:
 
     ``ledger_days`` is how long a message can still be asked about, retried or told from a duplicate; requests and
     contents live at least that long, so nothing is ever resent from a record whose ledger row is gone.
-    ``further_types`` are provider types beside :data:`WEBHOOK_TYPES`.
+    ``further_types`` are provider types beside :data:`WEBHOOK_TYPES`, ``doors`` topics of requests beside the two.
     """
 
     prefix: str = ""
     ledger_days: float = 30.0
     further_types: tuple[str, ...] = ()
+    doors: tuple[str, ...] = ()
 
     def name(self, topic: str) -> str:
         """The full name of one of this module's topics."""
@@ -111,6 +120,7 @@ class Topics:
         keyed: list[tuple[str, Mapping[str, str]]] = [
             (SEND_REQUESTS, week | big),
             (SEND_REQUESTS_BULK, week | big),
+            *((door, week | big) for door in self.doors),
             *((WEBHOOKS + kind, week) for kind in dict.fromkeys((*WEBHOOK_TYPES, *self.further_types))),
             (DELIVERY_EVENTS, long),
             (OUTBOUND, long | big),

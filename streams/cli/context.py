@@ -62,6 +62,12 @@ class Invocation:
 
         return KafkaClient(self.settings.kafka.bootstrap, librdkafka_options(self.settings.kafka))
 
+    def enter(self, process: str) -> None:
+        """A clear sentence before a process starts: raises KafkaUnavailable, or NotAllowed where it lacks a right."""
+        from streams.permissions import require
+
+        require(self.settings, process, self.kafka)
+
     @cached_property
     def topics(self) -> Topics:
         """Names under the configured prefix."""

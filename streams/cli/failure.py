@@ -57,6 +57,7 @@ _EXPECTED: tuple[tuple[str, str, int], ...] = (
     ("streams.settings.secret", "SettingsError", WRONG_USAGE),
     ("streams.kafka", "KafkaUnavailable", FAILED),
     ("streams.kafka", "TopicMissing", FAILED),
+    ("streams.permissions", "NotAllowed", FAILED),
     ("streams.broker", "BrokerUnavailable", FAILED),
     ("streams.engine.errors", "EngineFailure", FAILED),
     ("streams.ingress.serve", "PortTaken", FAILED),

@@ -43,7 +43,7 @@ def worker(invocation: Invocation) -> int:
     `faust -A streams.app worker` starts the same.
     """
     settings = invocation.settings
-    _ = invocation.kafka.admin  # a clear sentence before anything starts
+    invocation.enter("worker")
     log_to_stderr(invocation.environment)
     from streams.worker import run_worker
 
@@ -58,7 +58,7 @@ def ingress(invocation: Invocation) -> int:
     from streams.tenant_webhooks import TenantWebhooks
 
     TenantWebhooks(settings, invocation.environment)  # wrong options are told before a port is bound
-    _ = invocation.kafka.admin
+    invocation.enter("ingress")
     log_to_stderr(invocation.environment)
     from streams.ingress import serve
     from streams.providers._http import HttpExchange

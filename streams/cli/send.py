@@ -55,9 +55,10 @@ _KEPT = ("idempotency_key", "tenant", "recipients", "cc", "bcc")
 @click.option("--send-at", metavar="TIME", help="Not before this time (RFC 3339).")
 @click.option("--expires-at", metavar="TIME", help="Not after this time (RFC 3339).")
 @click.option("--on-uncertain", type=click.Choice(["hold", "resend"]), help="When nobody can tell whether it was sent.")
+@click.option("--topic", default="", metavar="TOPIC", help="That of a door ([doors.NAME]), without the prefix.")
 @json_option
 @click.pass_obj
-def send(invocation: Invocation, /, files: tuple[str, ...], eml: bool, as_json: bool, **flags: Any) -> None:
+def send(invocation: Invocation, /, files: tuple[str, ...], eml: bool, topic: str, as_json: bool, **flags: Any) -> None:
     """Send messages.
 
     \b
@@ -77,14 +78,16 @@ def send(invocation: Invocation, /, files: tuple[str, ...], eml: bool, as_json: 
     else:
         source = iter([flag_request(flags)])
     with _progress(files, enabled=bool(files) and not eml and not as_json and sys.stderr.isatty()) as advance:
-        _produce(invocation, source, outcome, advance)
+        _produce(invocation, source, outcome, advance, topic)
     _tell(invocation, outcome, as_json)
 
 
 # ------------------------------------------------------------------------------------------------ producing
 
 
-def _produce(invocation: Invocation, source: Iterable[tuple[str, Request]], outcome: Outcome, advance: Any) -> None:
+def _produce(
+    invocation: Invocation, source: Iterable[tuple[str, Request]], outcome: Outcome, advance: Any, door: str
+) -> None:
     from streams.kafka import NewRecord
     from streams.serde.records import decode, encode
 
@@ -99,7 +102,8 @@ def _produce(invocation: Invocation, source: Iterable[tuple[str, Request]], outc
         if problem or not isinstance(checked, dict):
             outcome.refused.append((origin, problem))
             continue
-        topic = invocation.topics.name(SEND_REQUESTS_BULK if checked["stream"] == "bulk" else SEND_REQUESTS)
+        usual = SEND_REQUESTS_BULK if checked["stream"] == "bulk" else SEND_REQUESTS
+        topic = invocation.topics.name(door or usual)
         invocation.kafka.partitions(topic)
         invocation.kafka.send(NewRecord(topic, checked["recipients"][0]["email"].encode(), value))
         outcome.sent.append({name: checked[name] for name in _KEPT})

@@ -53,10 +53,14 @@ class Client:
         ledger_days: float = 0.0,
         schema_registry: str = "",
         timeout_s: float = 30.0,
+        topic: str = "",
     ) -> None:
         """``ledger_days``, where given, refuses times that lie further ahead than the deployment remembers.
-        ``schema_registry`` is needed to read events where one is configured."""
+        ``schema_registry`` is needed to read events where one is configured. ``topic`` is that of a door (``[doors]``),
+        for those who may write no other.
+        """
         self._prefix = prefix
+        self._topic = topic
         self._secret = address_secret
         self._sender = sender
         self._tenant = tenant
@@ -83,6 +87,7 @@ class Client:
         sender: Address | None = None,
         tenant: str = "",
         timeout_s: float = 30.0,
+        topic: str = "",
     ) -> Self:
         """As ``streams.toml`` says (a file with nothing but ``[kafka]`` will do). Raises SettingsError."""
         from streams.settings import librdkafka_options, load_settings
@@ -98,6 +103,7 @@ class Client:
             ledger_days=kafka.ledger_days,
             schema_registry=kafka.schema_registry,
             timeout_s=timeout_s,
+            topic=topic,
         )
 
     # -- asking
@@ -127,8 +133,8 @@ class Client:
     async def send_async(self, idempotency_key: str, **fields: Unpack[Fields]) -> Sent:
         """The same without blocking the event loop; many at once are one batch for Kafka."""
         asked = self.request(idempotency_key, **fields)
-        if asked.topic not in self._topics:
-            await asyncio.to_thread(self._ready, asked.topic)
+        if (topic := self._topic or asked.topic) not in self._topics:
+            await asyncio.to_thread(self._ready, topic)
         while (future := self._produced(asked)) is None:  # noqa: ASYNC110 (a full buffer tells nobody when it has room)
             await asyncio.sleep(0.01)
         return await asyncio.wrap_future(future)
@@ -225,7 +231,7 @@ class Client:
             self._unheard.append(error)
 
     def _offered(self, asked: Request) -> Future[Sent]:
-        self._ready(asked.topic)
+        self._ready(self._topic or asked.topic)
         deadline_s = time.monotonic() + self._timeout_s
         while (future := self._produced(asked)) is None:
             if time.monotonic() > deadline_s:
@@ -272,7 +278,8 @@ class Client:
                 future.set_result(Sent(asked.idempotency_key, asked.tenant, ids, *where, at_ms, self))
 
         try:
-            producer.produce(self._prefix + asked.topic, asked.value, asked.key, on_delivery=delivered)
+            topic = self._prefix + (self._topic or asked.topic)
+            producer.produce(topic, asked.value, asked.key, on_delivery=delivered)
         except BufferError:
             return None
         except KafkaException as exc:

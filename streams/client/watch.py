@@ -25,7 +25,7 @@ from streams.client.reading import Reading
 from streams.client.schemas import Schemas
 from streams.core.event import DeliveryEvent, EventType
 from streams.core.ids import is_message_id, partition_of
-from streams.kafka import KafkaClient
+from streams.kafka import GROUP, KafkaClient
 from streams.serde.events import decode_event
 from streams.serde.records import NeedsSchema
 
@@ -168,7 +168,7 @@ class Watch:
                     "error_cb": lambda _: None,
                     "fetch.wait.max.ms": 50,
                     **self._options,
-                    "group.id": "streams-client",  # asked for by the library; nothing is ever committed
+                    "group.id": GROUP,  # asked for by the library; nothing is ever committed
                     "enable.auto.commit": False,
                     "enable.auto.offset.store": False,
                     "auto.offset.reset": "earliest",

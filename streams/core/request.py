@@ -102,6 +102,8 @@ class Retention:
     margin_ms: int
 
 
+DEFAULT_TENANT = "default"
+"""Whose a request is that names none."""
 MAX_RECIPIENTS = 1000
 MAX_BYTES = 25 * 1024 * 1024
 """Bodies and inline attachments together; the largest message any provider takes."""
@@ -151,7 +153,7 @@ def _read(record: Mapping[str, Any]) -> SendRequest:
     tracking = record.get("tracking") or {}
     request = SendRequest(
         idempotency_key=idempotency_key(record.get("idempotency_key")),
-        tenant=named(record, "tenant") or "default",
+        tenant=named(record, "tenant") or DEFAULT_TENANT,
         stream=one_of(record, "stream", Stream, Stream.TRANSACTIONAL),
         sender=mailbox(record["from"], "from") if record.get("from") else None,
         recipients=recipients,

@@ -223,6 +223,9 @@ TABLE_ENTRIES = _gauge("table_entries", "Entries of a table on this worker.", La
 DATA_DIR_FREE = _gauge(
     "data_dir_free_bytes", "Free space where a worker keeps its tables on disk.", Label("store", ("rocksdb",))
 )
+REQUESTS_FOREIGN = _counter(
+    "requests_foreign", "Requests for a tenant that their topic may not speak for ([doors]); they are refused.", TOPIC
+)
 DEAD_LETTERS = _counter("dead_letters", "Records that nobody could process.", TOPIC, Label("reason", limit=10))
 SUPPRESSIONS = _gauge("suppressions", "Suppressed addresses.", Label("reason", limit=16))
 SUPPRESSION_CHANGES = _counter(
@@ -306,6 +309,7 @@ CATALOGUE: tuple[Series, ...] = (
     RESTORE_REMAINING,
     TABLE_ENTRIES,
     DATA_DIR_FREE,
+    REQUESTS_FOREIGN,
     DEAD_LETTERS,
     SUPPRESSIONS,
     SUPPRESSION_CHANGES,

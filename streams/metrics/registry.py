@@ -77,6 +77,7 @@ class Metrics(Collector):
         self.restore_remaining = self._gauge(catalogue.RESTORE_REMAINING)
         self.table_entries = self._gauge(catalogue.TABLE_ENTRIES)
         self.data_dir_free = self._gauge(catalogue.DATA_DIR_FREE)
+        self.requests_foreign = self._counter(catalogue.REQUESTS_FOREIGN)
         self.dead_letters = self._counter(catalogue.DEAD_LETTERS)
         self.suppressions = self._gauge(catalogue.SUPPRESSIONS)
         self.suppression_changes = self._counter(catalogue.SUPPRESSION_CHANGES)

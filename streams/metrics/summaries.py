@@ -22,6 +22,8 @@ class IntakeSums(Protocol):
     @property
     def dead_letters(self) -> Mapping[str, int]: ...
     @property
+    def foreign(self) -> int: ...
+    @property
     def seconds(self) -> float: ...
 
 
@@ -98,6 +100,8 @@ class IntakeMetrics:
             self._metrics.requests.at(stream, "invalid").inc(count)
         for reason, count in counts.dead_letters.items():
             self._metrics.dead_letters.at(topic, reason).inc(count)
+        if counts.foreign:
+            self._metrics.requests_foreign.at(topic).inc(counts.foreign)
         self._duration.observe(counts.seconds)
 
 

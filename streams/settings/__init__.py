@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from streams.settings.clients import aiokafka_options, librdkafka_options
+from streams.settings.doors import MAX_DOORS, DoorSettings
 from streams.settings.flow import Excess, LimitSettings
 from streams.settings.kafka import KafkaSettings, Mechanism, Profile, Protocol
 from streams.settings.load import load_settings, provider_options
@@ -34,11 +35,13 @@ from streams.settings.secret import Secret, SettingsError, is_reference, resolve
 
 __all__ = [
     "BUILT_IN_RETRIES",
+    "MAX_DOORS",
     "MAX_PROVIDERS",
     "After",
     "AttachmentSettings",
     "BreakerSettings",
     "DispatchSettings",
+    "DoorSettings",
     "Excess",
     "IngressSettings",
     "KafkaSettings",

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from streams.settings.alerts import AlertSettings
+from streams.settings.doors import DoorSettings
 from streams.settings.flow import LimitSettings
 from streams.settings.kafka import KafkaSettings
 from streams.settings.mail import AttachmentSettings, StagingSettings, SuppressionSettings, TrackingSettings
@@ -62,7 +63,13 @@ PLAIN_SECTIONS: Mapping[str, type] = MappingProxyType(
     }
 )
 NAMED_SECTIONS: Mapping[str, type] = MappingProxyType(
-    {"providers": ProviderSettings, "tenants": TenantSettings, "retry": RetrySettings, "mailboxes": MailboxSettings}
+    {
+        "providers": ProviderSettings,
+        "tenants": TenantSettings,
+        "doors": DoorSettings,
+        "retry": RetrySettings,
+        "mailboxes": MailboxSettings,
+    }
 )
 
 _PREFIX = "STREAMS_"
@@ -191,6 +198,7 @@ def _settings(table: dict[str, Any], place: Place, reader: Reader) -> Settings:
         **sections,
         providers=_providers(table.get("providers", {}), place.at("providers"), reader),
         tenants=_named(TenantSettings, table.get("tenants", {}), place.at("tenants"), reader, _TENANT),
+        doors=_named(DoorSettings, table.get("doors", {}), place.at("doors"), reader, _NAME),
         mailboxes=_named(MailboxSettings, table.get("mailboxes", {}), place.at("mailboxes"), reader, _NAME),
         retry=MappingProxyType(
             {**BUILT_IN_RETRIES, **_named(RetrySettings, table.get("retry", {}), place.at("retry"), reader, _NAME)}

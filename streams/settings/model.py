@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from streams.settings.alerts import AlertSettings
+from streams.settings.doors import DoorSettings
 from streams.settings.flow import LimitSettings
 from streams.settings.kafka import KafkaSettings
 from streams.settings.keys import key, required
@@ -221,3 +222,4 @@ class Settings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     mailboxes: Mapping[str, MailboxSettings] = field(default_factory=dict)
+    doors: Mapping[str, DoorSettings] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from dataclasses import MISSING, Field
 from enum import Enum
 from typing import Any
 
+from streams.settings.doors import DoorSettings
 from streams.settings.load import PLAIN_SECTIONS
 from streams.settings.mailbox import MailboxSettings
 from streams.settings.model import ProviderSettings, RetrySettings, RoutingRule, TenantSettings
@@ -61,6 +62,7 @@ def markdown(configs: Mapping[str, type] | None = None) -> str:
     for kind, config in sorted((configs or {}).items()):
         lines += ["", f'### type = "{kind}"', "", *_table(config)]
     lines += ["", "## [tenants.NAME]", "", _summary(TenantSettings), "", *_table(TenantSettings)]
+    lines += ["", "## [doors.NAME]", "", _summary(DoorSettings), "", *_table(DoorSettings)]
     lines += ["", "## [mailboxes.NAME]", "", _summary(MailboxSettings), "", *_table(MailboxSettings)]
     lines += ["", "## [retry.NAME]", "", _summary(RetrySettings), "", *_table(RetrySettings)]
     return "\n".join(lines) + "\n"

@@ -10,13 +10,16 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from streams.core.address import address_fault
+from streams.core.alerts import ALERTS_TENANT
 from streams.core.message import Stream
+from streams.core.request_fields import is_name
+from streams.settings.doors import MAX_DOORS
 from streams.settings.kafka import Profile
 from streams.settings.mailbox import MAX_MAILBOXES, After
 from streams.settings.model import Settings
 from streams.settings.read import suggestion
 from streams.settings.secret import SettingsError, is_reference
-from streams.topics import events_topic_fault
+from streams.topics import SEND_REQUESTS, SEND_REQUESTS_BULK, door_topic_fault, events_topic_fault
 
 _BOOTSTRAP = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _LINK_BASE = re.compile(  # plain http for a machine's own tests alone: RFC 8058 wants https
@@ -36,6 +39,7 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from _providers(settings)
     yield from _routing(settings)
     yield from _tenants(settings)
+    yield from _doors(settings)
     yield from _mailboxes(settings)
     yield from _retries(settings)
     yield from _limits(settings)
@@ -141,6 +145,27 @@ def _tenants(settings: Settings) -> Iterator[tuple[str, str]]:
             elif account not in settings.providers[provider].accounts:
                 close = suggestion(account, settings.providers[provider].accounts)
                 yield f"{where} accounts", f"names {provider}'s account {account}, which is not configured{close}"
+
+
+def _doors(settings: Settings) -> Iterator[tuple[str, str]]:
+    if len(settings.doors) > MAX_DOORS:
+        yield "[doors]", f"has {len(settings.doors)} entries; at most {MAX_DOORS} are supported"
+    taken: dict[str, str] = {}
+    for door in settings.doors.values():
+        where = f"[doors.{door.name}]"
+        if fault := door_topic_fault(door.topic):
+            yield f"{where} topic", fault
+        if (other := taken.setdefault(door.topic, door.name)) != door.name:
+            yield f"{where} topic", f"is that of [doors.{other}]: name all tenants there"
+        if not door.tenants:
+            yield f"{where} tenants", "must name at least one tenant: nobody else is let in"
+        for tenant in door.tenants:
+            if not is_name(tenant):
+                yield f"{where} tenants", f"holds {tenant!r}, which no tenant can be called"
+        if door.bulk and door.topic in (SEND_REQUESTS, SEND_REQUESTS_BULK):
+            yield f"{where} bulk", f"is for topics of your own; {door.topic} is what it is"
+        if door.topic == SEND_REQUESTS and settings.alerts.sender and ALERTS_TENANT not in door.tenants:
+            yield f"{where} tenants", f"must hold {ALERTS_TENANT}: alerts are mails too ([alerts] from)"
 
 
 def _mailboxes(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from streams.kafka import KafkaClient, NewRecord
 from streams.serde.internal import unpack
 from streams.serde.public import encode_event, event_headers
 from streams.serde.records import decode
+from streams.tables import TABLES
 from tests.cli.conftest import Streams
 
 MAIL = b"From: a@example.com\nTo: b@example.net\nSubject: Hi\n\nHello\n"
@@ -252,6 +253,8 @@ def test_a_breaker_is_forced_and_left_to_itself_again(
 
 
 def test_topics_are_created_once_and_checked(on_kafka: Streams) -> None:
+    first = on_kafka("topics", "create", "--json").json
+    assert [name.rpartition("-")[2] for name in first["created"]] == ["changelog"] * len(TABLES)  # the others are there
     again = on_kafka("topics", "create", "--json").json
     assert again["created"] == []
     assert on_kafka("topics", "check").code == 0

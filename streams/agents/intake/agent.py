@@ -9,6 +9,7 @@ Rules:
 4. What a request names by URL is fetched beside the others' way: a slow server holds up nobody else's mail.
 5. A request older than the ledger remembers is never sent, and never spoken of: its messages may be long delivered.
 6. What came through the bulk door is bulk.
+7. A request speaks for the tenants of its door and for nobody else (:mod:`.doors`).
 """
 
 from __future__ import annotations

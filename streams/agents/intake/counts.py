@@ -10,7 +10,8 @@ from typing import Protocol
 @dataclass(slots=True)
 class IntakeCounts:
     """Sums over one batch, by stream: requests read, messages made of them, mentions of a mailbox beyond the first,
-    recipients refused. ``dead_letters`` are by reason.
+    recipients refused. ``dead_letters`` are by reason; ``foreign`` are requests for a tenant that their topic may not
+    speak for.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
@@ -18,6 +19,7 @@ class IntakeCounts:
     duplicates: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
+    foreign: int = 0
     seconds: float = 0.0
     """From the delivery of the batch to the last emit."""
 

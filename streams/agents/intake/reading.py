@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from typing import Protocol
 
+from streams.agents.intake.doors import lets_in
 from streams.agents.intake.items import Item
 from streams.agents.intake.refusals import known_in, known_of
 from streams.agents.intake.run import Run
@@ -38,6 +39,8 @@ async def read(run: Run, record: RecordPort) -> Item | None:
         found = decode_request(record.value, registry, max_bytes=max_bytes)
     if isinstance(found, Undecodable):
         run.dead(record, found.reason, found.detail)
+        return None
+    if not lets_in(run, record, found):
         return None
     request = read_request(found)
     if isinstance(request, Invalid):

@@ -9,7 +9,7 @@ from typing import Any
 from streams.core import ids
 from streams.core.event import Reason
 from streams.core.receipt import Facts, Receipt, ReceiptKind
-from streams.core.request import MAX_RECIPIENTS, SendRequest
+from streams.core.request import DEFAULT_TENANT, MAX_RECIPIENTS, SendRequest
 from streams.core.request_fields import is_name
 
 _MAX_ADDRESS = 320  # of what an event shows; whatever stood there
@@ -36,7 +36,7 @@ def known_in(record: Mapping[str, Any], bulk: bool) -> Known | None:
     """What an invalid record still says: None without an idempotency key or anybody it was meant for, and where the
     tenant's name is none (of any length, and ids could be made with it that belong to others).
     """
-    key, tenant = record.get("idempotency_key"), record.get("tenant") or "default"
+    key, tenant = record.get("idempotency_key"), record.get("tenant") or DEFAULT_TENANT
     if not isinstance(key, str) or not key.strip() or len(key) > _MAX_KEY or not is_name(tenant):
         return None
     emails = tuple(_emails(record))[:MAX_RECIPIENTS]

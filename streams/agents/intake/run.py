@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Run:
     """One batch on its way through `intake`, taken in at ``now_ms`` (epoch milliseconds)."""
 
-    __slots__ = ("ahead", "batch", "bulk_door", "config", "counts", "intake", "now_ms", "turn", "unit")
+    __slots__ = ("ahead", "batch", "bulk_door", "config", "counts", "door", "intake", "now_ms", "turn", "unit")
 
     def __init__(self, intake: Intake, batch: BatchPort, unit: UnitPort, now_ms: int) -> None:
         self.intake = intake
@@ -35,7 +35,9 @@ class Run:
         self.now_ms = now_ms
         self.counts = IntakeCounts()
         self.turn = Turn(STEPS_OF_5_US)
-        self.bulk_door = batch.topic == intake.config.topics.name(SEND_REQUESTS_BULK)
+        self.door = intake.config.doors.get(batch.topic)
+        is_bulk = self.door is not None and self.door.bulk
+        self.bulk_door = is_bulk or batch.topic == intake.config.topics.name(SEND_REQUESTS_BULK)
 
     async def others(self) -> None:
         """The other agents' turn; what was taken in ahead does not wait for it."""
