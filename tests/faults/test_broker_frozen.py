@@ -17,19 +17,18 @@ from typing import Any
 
 import pytest
 
-from streams.broker import free_port
-from tests.brokers import ApacheKafka, KafkaServer
-from tests.brokers.apache import Seat
+from tests.brokers import KafkaServer
+from tests.faults.deployments import ON_DISK, QUEUE, QUEUED, behind_a_proxy, wait
 from tests.faults.figures import Figures
 from tests.faults.load import Load
 from tests.faults.observed import MEGABYTE, Flow, Memory, Readiness, Supervisor
-from tests.faults.proxy import CALM, ChaosProxy, Trouble
+from tests.faults.proxy import CALM, Trouble
 from tests.faults.reporter import NO_ANSWER, Reporter
-from tests.faults.test_broker_killed import QUEUE, RESUMES_S, wait
 from tests.fleet import Fleet, campaign, single
 from tests.fleet.log import records
 
 GROWS_MB = 100
+RESUMES_S = 60
 ANSWERS_S = 10
 FATES = ("success", "success", "bounce", "softbounce", "complaint")
 NOT_READY_S = 15
@@ -133,9 +132,9 @@ def test_a_frozen_broker_delays_and_loses_nothing(
         tmp_path,
         apache_kafka.bootstrap,
         prefix=topic_prefix,
-        sandbox=["--queue", "raw"],
+        sandbox=QUEUED,
         ses=QUEUE,
-        environment={"STREAMS_WORKER__STORE": "rocksdb"},
+        environment=ON_DISK,
     ) as fleet:
         with enduring(fleet, figures, sized(200, 60), sized(50, 20), **fields) as endured:
             endured.through("frozen", sized(60, 13), apache_kafka.pause, apache_kafka.resume)
@@ -147,20 +146,20 @@ def test_a_frozen_broker_delays_and_loses_nothing(
 def test_a_broker_that_is_cut_off_delays_and_loses_nothing(
     topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
 ) -> None:
-    seat, behind, seconds = Seat.alone(), free_port(), sized(60, 15)
+    seconds = sized(60, 15)
     with (
-        ChaosProxy(("127.0.0.1", behind)) as proxy,
-        ApacheKafka(two_ways(seat, behind, proxy), seat=seat) as kafka,
+        behind_a_proxy() as behind,
         Fleet(
             tmp_path,
-            kafka.bootstrap,
+            behind.kafka.bootstrap,
             prefix=topic_prefix,
-            kafka_at=proxy.bootstrap,
-            sandbox=["--queue", "raw"],
+            kafka_at=behind.proxy.bootstrap,
+            sandbox=QUEUED,
             ses=QUEUE,
-            environment={"STREAMS_WORKER__STORE": "rocksdb"},
+            environment=ON_DISK,
         ) as fleet,
     ):
+        proxy = behind.proxy
 
         def heal() -> None:
             proxy.trouble = CALM
@@ -190,7 +189,7 @@ def test_what_providers_give_up_telling_is_found_out(
         campaign(1, half // 2),
         campaign(2, half // 2),
     ]
-    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=["--queue", "raw"], ses=QUEUE) as fleet:
+    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=QUEUED, ses=QUEUE) as fleet:
         fleet.process("ingress").kill()
         fleet.start_worker("w1")
         fleet.start_poller()
@@ -209,14 +208,3 @@ def gave_up(fleet: Fleet, figures: Figures, at_least: int) -> None:
     for provider, count in sorted(Counter(line["webhook"] for line in lines).items()):
         figures.note(f"webhooks that {provider} gave up", count)
     figures.at_least("webhooks given up", len(lines), at_least)
-
-
-def two_ways(seat: Seat, behind: int, proxy: ChaosProxy) -> dict[str, str]:
-    """One listener for the test, and one that clients only know by the proxy's address."""
-    own, others = f"PLAINTEXT://127.0.0.1:{seat.port}", f"CUT://127.0.0.1:{behind}"
-    return {
-        "listeners": f"{own},{others},CONTROLLER://127.0.0.1:{seat.controller_port}",
-        "advertised.listeners": f"{own},CUT://{proxy.bootstrap}",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CUT:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
-    }

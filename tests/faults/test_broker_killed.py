@@ -15,15 +15,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.brokers import ApacheCluster, KafkaServer
+from tests.faults.deployments import QUEUE, QUEUED, REPLICATED, wait
 from tests.faults.figures import Figures
 from tests.faults.load import Load
 from tests.faults.observed import Flow, Supervisor
 from tests.fleet import Fleet
 
 RESUMES_S = 60
-QUEUE = 'sqs_queue_url = "{sandbox}/111122223333/ses-events"\nsqs_endpoint_url = "{sandbox}"\nsqs_wait_s = 1\n'
-"""SES tells by SNS and by a queue, as is usual; what Mailgun tells nobody is asked for."""
-REPLICATED = {"STREAMS_KAFKA__REPLICATION_FACTOR": "3", "STREAMS_KAFKA__MIN_INSYNC_REPLICAS": "2"}
 
 
 def in_sync(bootstrap: str, replicas: int) -> bool:
@@ -32,19 +30,12 @@ def in_sync(bootstrap: str, replicas: int) -> bool:
     return all(len(one.isrs) == replicas for topic in topics for one in topic.partitions.values())
 
 
-def wait(fleet: Fleet, seconds: float) -> float:
-    """The fault's own time; answers the time then."""
-    due_s = time.monotonic() + seconds
-    fleet.until("it is time", lambda: time.monotonic() >= due_s, seconds + 5)
-    return time.monotonic()
-
-
 @pytest.mark.timeout(150)
 def test_the_only_broker_is_killed_under_load(
     apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
 ) -> None:
     messages, per_s, kills, every_s = sized(85_000, 2_000), sized(700, 200), sized(4, 1), sized(15, 3)
-    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=["--queue", "raw"], ses=QUEUE) as fleet:
+    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, sandbox=QUEUED, ses=QUEUE) as fleet:
         fleet.start_worker("w1")
         fleet.start_poller()
         fleet.until("w1 is ready", lambda: fleet.is_ready("w1"), 30)
@@ -82,7 +73,7 @@ def test_each_of_three_brokers_is_killed_in_turn_under_load(
             tmp_path,
             cluster.bootstrap,
             prefix=topic_prefix,
-            sandbox=["--queue", "raw"],
+            sandbox=QUEUED,
             ses=QUEUE,
             environment=REPLICATED,
         ) as fleet,
