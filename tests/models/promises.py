@@ -71,18 +71,19 @@ def reached(world: LedgerWorld, worker: Worker) -> None:
         assert row is None or isinstance(row, AttemptRow)
         if offset >= before and row is not None and _is_of(row, offset) and not _has_rested(world, record.key, row):
             world.wrong.append(f"{worker.name} may commit offset {point}, and the row still says sending")
+        is_message = isinstance(unpack(record.value or b""), Message)
         if row is None and record.key not in waits:
-            if isinstance(unpack(record.value or b""), Message):
+            if is_message:
                 world.wrong.append(f"{worker.name} may commit offset {point}, and the ledger has no row")
         elif row is not None and record.key not in waits and not _is_told(world, record.key.decode(), row):
             world.wrong.append(f"{worker.name} may commit offset {point}, and “{row.state.value}” was not told")
-        elif row is not None and record.key not in waits and row.source is None and row.attempt:
+        elif row is not None and record.key not in waits and row.source is None and is_message:
             world.wrong.append(f"{worker.name} may commit offset {point}, and the row names no record")
 
 
 def _is_told(world: LedgerWorld, message_id: str, row: AttemptRow) -> bool:
-    if row.state is LedgerState.CANCELLED and row.source is None:
-        return True  # nobody has heard of the message yet
+    if row.source is None:
+        return True  # its message has not come yet, and brings about that it is told
     kind = receipt_kind(row)
     return kind is None or row.owed or (message_id, kind, row.attempt) in world.told
 
@@ -90,7 +91,7 @@ def _is_told(world: LedgerWorld, message_id: str, row: AttemptRow) -> bool:
 def _has_rested(world: LedgerWorld, key: bytes, row: AttemptRow) -> bool:
     """Whether the row is at rest, or was so before its present attempt."""
     rested = any(mid == key.decode() and attempt < row.attempt for mid, _, attempt in world.told)
-    return row.state is not LedgerState.SENDING or rested
+    return row.state is not LedgerState.SENDING or rested or row.attempt > 1
 
 
 def _is_of(row: AttemptRow, offset: int) -> bool:
@@ -107,7 +108,8 @@ def has_ended(world: LedgerWorld, message_id: str) -> bool:
         return False  # it was sent twice, and nobody has counted it
     if row.attempt in attempts:  # proven: what the provider has reported must have settled it
         bounced = state.status is Status.BOUNCED or row.state is LedgerState.FAILED
-        return row.state is LedgerState.SENT or bounced
+        withdrawn = row.state is LedgerState.CANCELLED and (message_id, row.attempt) in world.resent
+        return row.state is LedgerState.SENT or bounced or withdrawn
     if row.state is LedgerState.SENT:
         return False
     given_up = {LedgerState.FAILED: Status.FAILED, LedgerState.CANCELLED: Status.CANCELLED}

@@ -14,7 +14,7 @@ from streams.core.breaker import BreakerPolicy, BreakerRecord, BreakerState, Out
 from streams.core.command import Cancel, NoProof, Retry
 from streams.core.ledger import LedgerState
 from streams.core.message import Message
-from streams.core.outcome import Uncertain
+from streams.core.outcome import Deferred, Scope, Uncertain
 from streams.core.receipt import ReceiptKind
 from tests.agents.dispatch_desk import Desk, reason
 from tests.agents.fake_engine import FakeBatch
@@ -99,6 +99,19 @@ async def test_a_cancellation_of_a_message_in_line_is_kept_until_its_row_is_safe
     acknowledge_all(d)
     await d.settled()
     assert batch.done
+
+
+async def test_who_has_lost_the_partition_does_not_promise_another_try() -> None:
+    """The new owner holds the message in doubt; track would wait for the retry for ever."""
+    d = await desk()
+    d.providers["mailgun"].answer = lambda batch: Deferred(reason("503"), Scope.PROVIDER)
+    answered = asyncio.Event()
+    d.during_call = lambda request: answered.wait()
+    await d.give(d.message())
+    d.engine.current_generation += 1
+    answered.set()
+    await d.settled()
+    assert d.receipts() == []
 
 
 async def test_a_final_soft_failure_is_answered_although_dispatch_was_in_doubt() -> None:

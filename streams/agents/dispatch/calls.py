@@ -103,13 +103,16 @@ class Calls:
             await self._settle(settled)
 
     async def _settle(self, settled: Sequence[Settled]) -> None:
-        """Rows at rest; but a worker that lost the partition meanwhile only tells what it knows, and writes no row."""
+        """Rows at rest; but a worker that lost the partition meanwhile only tells what it knows, and writes no row. It
+        does not tell of another try: the new owner, who is in doubt, would not keep that promise.
+        """
         began_s = perf_counter()
         if self.may_write(settled[0][0]):
             await self.book.settle(settled)
         else:
+            known = [(flight, row) for flight, row in settled if row.state is not LedgerState.PARKED]
             await acked(
-                ticket for flight, row in settled if (ticket := self.book.tell(flight.partition, flight.message, row))
+                ticket for flight, row in known if (ticket := self.book.tell(flight.partition, flight.message, row))
             )
         self.observer.stage("record", perf_counter() - began_s)
         failpoint("dispatch.after_receipt")
