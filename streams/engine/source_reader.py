@@ -59,6 +59,7 @@ class SourceReader:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._consumer = Consumer(_options(settings), logger=_logger)
+        self._group = settings.app_id
         self._positions: dict[TP, int] = {}
         self._ended: set[TP] = set()
         self._passed_over: dict[TP, int] = {}  # offsets below are known; gone once the reader is there
@@ -157,7 +158,8 @@ class SourceReader:
                 self._positions[tp] = offset or 0
                 self._ended.add(tp)
         elif code in _UNREADABLE or error.fatal():
-            raise ReadingFailed(f"{tp.topic}[{tp.partition}] cannot be read: {error.str()}")
+            what = f"{tp.topic}[{tp.partition}]" if tp.topic else f"what the group {self._group} reads"
+            raise ReadingFailed(f"{what} cannot be read: {error.str()}")
         else:
             _logger.warning("Reading %s[%d]: %s; it goes on", tp.topic, tp.partition, error.str())
 

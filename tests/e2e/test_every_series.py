@@ -54,6 +54,11 @@ NOT_HERE: Mapping[str, tuple[str, str, str]] = {
         "tests/agents/test_track.py",
         "test_counts_name_providers_tenants_ends_latencies_and_double_sends",
     ),
+    "requests_foreign_total": (
+        "nobody has a door here",
+        "tests/agents/test_intake_doors.py",
+        "test_it_is_counted_by_topic",
+    ),
     "poll_repeats_total": (
         "a queue that hands an item out three times needs minutes",
         "tests/pollers/test_loop.py",
