@@ -10,5 +10,8 @@ A short selection, the same code with fewer messages, is part of `make test-kafk
 * observed.py: flow, memory, readiness and ends of processes while a fault lasts
 * deployments.py: replicated topics, Kafka behind a proxy, a queue for events
 * conftest.py: sizes, figures and brokers for the tests
-* __main__.py: runs rows, keeps their results, prints the summary
+* sampling.py: memory, descriptors and whatever else over time, as slopes and as a picture
+* releases.py: later releases of the product, made from this one
+* report.py: the summary, and the page docs/faults.md
+* __main__.py: runs rows and keeps their results
 """

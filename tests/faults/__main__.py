@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.faults.report import page, summary
 from tests.faults.rows import ROWS, Row, find
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     folder = _KEPT / f"{_sources()}{'-short' if options.short else ''}"
     results = [_kept(folder, row, options) or _run(folder, row, short=options.short) for row in rows]
-    print("\n" + _summary(results), flush=True)
+    print("\n" + summary(results), flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(page(results, folder.name), encoding="utf-8")
     return 0 if all(result["holds"] for result in results) else 1
 
 
@@ -48,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="run rows again that have held already")
     parser.add_argument("--short", action="store_true", help="the sizes of `make test-kafka`")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results with all figures to this file")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write them as a page of the documentation")
     return parser
 
 
@@ -104,17 +108,6 @@ def _run(folder: Path, row: Row, *, short: bool) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{row.name}.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
     return result
-
-
-def _summary(results: Sequence[dict[str, Any]]) -> str:
-    lines = [f"{'row':<16}{'':<22}{'seconds':>8}  figures with a limit"]
-    for result in results:
-        limits = [line for test in result["tests"] for line in test["figures"] if line["limit"] is not None]
-        held = sum(line["holds"] for line in limits)
-        lines.append(f"{result['row']:<16}{result['ended']:<22}{result['seconds']:>8}  {held} of {len(limits)}")
-    whole = sum(result["seconds"] for result in results)
-    held = sum(result["holds"] for result in results)
-    return "\n".join([*lines, f"{held} of {len(results)} rows hold, {whole:.0f} s"])
 
 
 if __name__ == "__main__":
