@@ -49,7 +49,7 @@ class LedgerWorld:
         self.heartbeat_ms: dict[str, int] = {}
         """Of workers that the group does not hear: when it did for the last time."""
         self.calls: list[Call] = []
-        self.questions: list[Asked] = []
+        self._questions: list[Asked] = []
         self.taken: list[Acceptance] = []
         self.track: dict[str, MessageState] = {}
         self.tracked = 0
@@ -97,6 +97,11 @@ class LedgerWorld:
             for kind, label, act in possible(self):
                 if kind in self.scenario.kinds:
                     yield Move(label, partial(self._fault, act), fair=False)
+
+    @property
+    def questions(self) -> list[Asked]:
+        """Those that somebody still waits for."""
+        return [asked for asked in self._questions if not asked.answer.done()]
 
     def row(self, message_id: str) -> AttemptRow | None:
         """What the ledger on Kafka says."""
@@ -185,7 +190,7 @@ class LedgerWorld:
     def asked(self, name: str, question: Question, answer: asyncio.Future[Any]) -> None:
         """A question begins."""
         promises.asked(self, name, question)
-        self.questions.append(Asked(question, answer))
+        self._questions = [*self.questions, Asked(question, answer)]
 
     def may_come(self, call: Call) -> bool:
         return not call.taken and self._now_ms <= call.deadline_ms
@@ -237,7 +242,6 @@ class LedgerWorld:
         self.workers[call.worker].run()
 
     def say(self, asked: Asked, answer: Any) -> None:
-        self.questions.remove(asked)
         if answer is None:
             answer = finding(self.taken, asked.question, self._now_ms, _VISIBILITY_MS)
         if not asked.answer.done():
@@ -300,7 +304,7 @@ class LedgerWorld:
         for call in self.calls:
             if call.worker == name:
                 call.answer = None
-        self.questions = [asked for asked in self.questions if not asked.answer.get_loop().is_closed()]
+        self._questions = [asked for asked in self.questions if not asked.answer.get_loop().is_closed()]
         self.workers[name] = Worker(self, name, self.scenario.can_find)
         if self.kafka.owner == name:
             self.kafka.owner, self.fresh = "", name

@@ -108,7 +108,7 @@ def has_ended(world: LedgerWorld, message_id: str) -> bool:
         return False  # it was sent twice, and nobody has counted it
     if row.attempt in attempts:  # proven: what the provider has reported must have settled it
         bounced = state.status is Status.BOUNCED or row.state is LedgerState.FAILED
-        withdrawn = row.state is LedgerState.CANCELLED and (message_id, row.attempt) in world.resent
+        withdrawn = row.state is LedgerState.CANCELLED  # before another attempt that was due
         return row.state is LedgerState.SENT or bounced or withdrawn
     if row.state is LedgerState.SENT:
         return False

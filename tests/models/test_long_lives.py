@@ -20,7 +20,7 @@ from streams.core.message import OnUncertain
 from tests.models.ledger_world import LedgerWorld
 from tests.models.scenario import Scenario
 
-LIVES = int(os.environ.get("STREAMS_MODEL_LIVES", "25"))
+LIVES = int(os.environ.get("STREAMS_MODEL_LIVES", "40"))
 _PATIENCE = 600
 
 
@@ -51,7 +51,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 
 @pytest.mark.timeout(600)
 @settings(max_examples=LIVES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(scenario=scenarios(), choices=st.lists(st.integers(0, 1_000), max_size=60), seed=st.integers(0, 2**16))
+@given(
+    scenario=scenarios(), choices=st.lists(st.integers(0, 1_000), min_size=20, max_size=80), seed=st.integers(0, 2**16)
+)
 def test_whatever_happens_every_message_comes_to_its_end(scenario: Scenario, choices: list[int], seed: int) -> None:
     with silence(), closing(LedgerWorld(scenario)) as world:
         told: list[str] = []
