@@ -198,8 +198,9 @@ class Calls:
                 reason=flight.note,
             )
             tickets.append(self.book.write(flight.partition, flight.message.message_id, flight.row))
+        ahead = unwritten(flights)
         await acked(tickets)
-        if ahead := unwritten(flights):
+        if ahead:
             failpoint("dispatch.ahead_of_record")
             await acked(ahead)
 
