@@ -31,7 +31,7 @@ ROWS = (
     Row("broker-killed", "brokers killed and restarted: one node, then each of three", 900),
     Row("broker-frozen", "broker frozen, and cut off", 700),
     Row("backlog", "50,000 messages wait behind slow providers", 400),
-    Row("rebalances", "workers come and go while messages are sent", 500),
+    Row("rebalances", "workers come and go while messages are sent", 800),
     Row("outage", "a provider answers 5xx for five minutes", 500),
     Row("throttling", "429 with Retry-After in seconds, as a date, as garbage; throttling in words", 350),
     Row("timeouts", "time-outs, resets after the body, answers nobody can read", 250),

@@ -11,6 +11,8 @@ from streams.core.event import DeliveryEvent, EventType
 from streams.serde.events import decode_event
 from tests.fleet.account import TERMINAL
 
+_HELD = "held until a person decides"
+
 
 @dataclass(slots=True)
 class Seen:
@@ -19,8 +21,14 @@ class Seen:
     events: list[DeliveryEvent] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    """Uncertain to the last: they wait for a person."""
     unreadable: list[str] = field(default_factory=list)
     """Events that this release cannot read, with where they lie: whoever waits fails with them."""
+
+    def rests(self, ids: set[str]) -> bool:
+        """Whether every message has ended, or waits for a person at last."""
+        return ids - self.ended <= self.held
 
 
 class Watcher:
@@ -57,6 +65,8 @@ class Watcher:
                     continue
                 if event.type is EventType.SENT:
                     self.seen.sent.add(event.message_id)
+                if event.type is EventType.UNCERTAIN and event.reason and _HELD in event.reason.detail:
+                    self.seen.held.add(event.message_id)
                 if event.type in TERMINAL:
                     self.seen.ended.add(event.message_id)
                 if self._keep:
