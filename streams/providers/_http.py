@@ -119,8 +119,10 @@ def _tear_off(carriers: Iterable[asyncio.Transport]) -> None:
     """Drop what the client has closed but may still be sending, in our memory or the kernel's; a pooled one stays."""
     for transport in carriers:
         if transport.is_closing():
-            with suppress(OSError):
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock = transport.get_extra_info("socket")
+            if sock is not None and sock.fileno() >= 0:  # not if the peer has ended it already
+                with suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             transport.abort()
 
 

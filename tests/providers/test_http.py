@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
+import uvloop
 from aiohttp.connector import Connection
 
 from streams.providers._http import NOT_SENT, HttpExchange, translate
@@ -255,6 +256,26 @@ async def test_a_call_that_ended_badly_after_the_request_may_have_been_taken(han
         answer = await post(url)
     assert isinstance(answer, NoResponse)
     assert (answer.sent, answer.timeout) == (True, False)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("ends", ["reset", "closed", "silent"])
+def test_a_connection_that_ended_badly_is_a_value_on_every_loop(run: Callable[..., Any], ends: str) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\nbody")
+        if ends == "reset":
+            writer.transport.abort()
+        elif ends == "silent":
+            await asyncio.sleep(5)
+
+    async def calls() -> list[HttpResponse | NoResponse]:
+        async with serving(handle) as url, HttpExchange() as exchange:
+            request = HttpRequest("POST", url, (), b"body")
+            return await asyncio.gather(*(exchange(request, 0.2 if ends == "silent" else 5.0) for _ in range(5)))
+
+    answers = run(calls())
+    assert [type(answer) for answer in answers] == [NoResponse] * 5
+    assert all(answer.sent for answer in answers)
 
 
 async def test_a_dripping_answer_ends_with_the_deadline() -> None:
