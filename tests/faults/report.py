@@ -15,7 +15,7 @@ what was asked for, the providers' own ledger and `delivery-events` as sets. `ma
 ARGS="kills outage"` some; this page is written by `make faults ARGS="--markdown docs/faults.md"`. What we promise, and what
 not, is in the [README](../README.md#what-we-promise).
 
-Figures with a bound in brackets have to keep it, or the row does not hold; the others are told for information.
+A figure with a bound has to keep it, or the row does not hold; the others are told for information.
 """
 
 
