@@ -39,11 +39,11 @@ def password_resets(count: int) -> list[dict[str, Any]]:
     return [single(n, idempotency_key=f"reset{n}", text=f"A new password: {n}.") for n in range(count)]
 
 
-def warmed(fleet: Fleet) -> set[str]:
-    """The worker has done everything once."""
-    warm = fleet.produce(single(n, idempotency_key=f"warm{n}") for n in range(1_000))
-    warm |= fleet.produce([campaign(10**6, 900)])
-    fleet.until("the worker is warm", lambda: fleet.seen.ended >= warm, 120)
+def loaded(fleet: Fleet, messages: int) -> set[str]:
+    """The worker has had full load for a while, and providers that are quick."""
+    warm = fleet.produce(single(n, idempotency_key=f"warm{n}") for n in range(messages // 2))
+    warm |= fleet.produce(campaign(10**6 + number, 500) for number in range(messages // 1000))
+    fleet.until("the first load has ended", lambda: fleet.seen.ended >= warm, 200)
     return warm
 
 
@@ -55,7 +55,7 @@ def test_a_backlog_behind_slow_providers_waits_in_kafka_and_not_in_memory(
     messages = sized(50_000, 10_000)
     with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix, environment=ON_DISK) as fleet:
         worker = fleet.start_worker("w1")
-        warm = warmed(fleet)
+        warm = loaded(fleet, messages // 3)
         fleet.fault(kind="slow", hold_s=SLOW_S)
         with Supervisor(fleet, ["w1"]) as supervisor, Memory(lambda: worker.pid) as memory:
             before = memory.mark()
@@ -81,7 +81,7 @@ def test_a_backlog_behind_slow_providers_waits_in_kafka_and_not_in_memory(
         for name, count in waiting.items():
             figures.note(f"records waiting in {name} behind slow providers", count)
         figures.at_least("records waiting in Kafka", sum(waiting.values()), messages / 10)
-        figures.note("memory of the warm worker", before / MEGABYTE, "MB")
+        figures.note("memory of the loaded worker", before / MEGABYTE, "MB")
         figures.at_most("memory grows while providers are slow", (slow - before) / MEGABYTE, GROWS_MB, "MB")
         figures.at_most("memory grows until all is sent", (drained - before) / MEGABYTE, GROWS_MB, "MB")
         figures.at_most("slowest transactional message meanwhile", max(took_s), TRANSACTIONAL_S, "s")
@@ -106,7 +106,7 @@ def test_a_slow_kafka_slows_the_work_and_fills_no_memory(
         ) as fleet,
     ):
         pids = {"w1": fleet.start_worker("w1").pid, "ingress": fleet.process("ingress").pid}
-        warm = warmed(fleet)
+        warm = loaded(fleet, sized(20_000, 4_000) // 2)
         behind.proxy.trouble = Trouble(on=Way.ANSWERS, delay_s=0.3)
         with (
             Supervisor(fleet, ["w1"]) as supervisor,
