@@ -148,12 +148,12 @@ def test_restore(
         before = asked(fleet, "w1", path)
         figures.note("messages of the real run", len(ids))
         figures.note("rows of all tables before", sum(digest.rows for digest in before.values()))
-        fleet.stop_worker("w1")
+        fleet.kill_worker("w1")
         for store in STORES:
             path = start(fleet, f"again-{store}", store)
             fleet.until("it is restored", path.exists, 60)
             figures.none(f"{store}: tables that are not what they were", differing(before, read(path)))
-            fleet.stop_worker(f"again-{store}")
+            fleet.kill_worker(f"again-{store}")
         began_s = time.monotonic()
         expected, wrote = lengthen(fleet, wanted // messages - 1)
         figures.note("rows written in addition", wrote)
@@ -163,7 +163,7 @@ def test_restore(
         for store in STORES:
             restored(fleet, store, expected, figures, told=wanted >= 1_000_000)
             if store != STORES[-1]:
-                fleet.stop_worker(f"long-{store}")  # before it changes a row
+                fleet.kill_worker(f"long-{store}")  # before it changes a row
         began_s = time.monotonic()
         ids = fleet.produce(single(9_000_000 + n) for n in range(20))
         fleet.until("and it works", lambda: fleet.seen.ended >= ids, 60)
