@@ -80,7 +80,11 @@ def test_no_field_stands_twice_however_it_is_spelt(field: str, spelt: str) -> No
 
 
 @pytest.mark.parametrize("field", ["Type", "Message", "MessageId", "Timestamp", "TopicArn", "Signature"])
-@pytest.mark.parametrize("spell", [str.lower, str.upper, "{}\u200b".format, " {}".format, "{}\0".format], ids=repr)
+@pytest.mark.parametrize(
+    "spell",
+    [str.lower, str.upper, "{}\u200b".format, " {}".format, "{}\0".format],
+    ids=["lower", "upper", "zero width", "blank", "NUL"],
+)
 def test_a_name_in_another_spelling_is_another_name(field: str, spell: Any) -> None:
     """It is neither the field, nor does it get in the field's way."""
     message = json.loads(signed(notification()))
