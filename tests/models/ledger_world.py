@@ -375,7 +375,8 @@ class LedgerWorld:
                 return None
             if worker.active and (due_ms := worker.dispatch.schedule.next_due_ms()) is not None:
                 times.append(due_ms)
-            if (timer_ms := worker.loop.next_timer_ms()) is not None:
+            heard = worker.name not in self.heartbeat_ms  # else it looks again and again whether it is
+            if heard and (timer_ms := worker.loop.next_timer_ms()) is not None:
                 times.append(timer_ms)
         for name, heard_ms in self.heartbeat_ms.items():
             times.append(heard_ms + int(1000 * HEARTBEAT_LIMIT_S))

@@ -94,7 +94,8 @@ def _add_worker(canon: Canon, worker: Worker, end: int) -> None:
     for name, tally in dispatch.breakers._tallies.items():
         canon.add(name, tally.record, tally.run_failed, tally.shut_until_ms, tally.probe_spent)
     canon.add(sorted((_stack(task) for task in worker.loop.tasks), key=repr))
-    canon.add([round(1000 * when) for when, _, handle in sorted(worker.loop._timers) if not handle.cancelled()])
+    if worker.name not in worker.world.heartbeat_ms:
+        canon.add([round(1000 * when) for when, _, handle in sorted(worker.loop._timers) if not handle.cancelled()])
 
 
 def _row(value: bytes) -> AttemptRow:
