@@ -277,6 +277,7 @@ class Parts:
 
     async def stop(self) -> None:
         """Give every connection back."""
+        self.dispatch.tasks.stop()  # a call that hangs would take the end of its connection for an answer
         await self._running.aclose()
 
     async def run(self) -> None:
