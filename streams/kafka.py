@@ -20,7 +20,7 @@ from typing import Any, Self
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.kafka_refusals import refusal
+from streams.kafka_refusals import hung_up, refusal
 
 GROUP = "streams-cli"
 """Named by those who read without a group; nobody ever joins it."""
@@ -84,6 +84,7 @@ class KafkaClient:
         self._failed: list[str] = []
         self._nobody_listens = False
         self._refusal = ""
+        self._errors: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -113,12 +114,16 @@ class KafkaClient:
                 admin.poll(0)  # calls `_noticed`
                 if self._refusal:
                     raise KafkaUnavailable(self._refusal) from None
+                if self._nobody_listens and (why := hung_up(self._errors, self.bootstrap)):
+                    raise KafkaUnavailable(why) from None
                 if self._nobody_listens or time.monotonic() > deadline_s:
                     raise
 
     def _noticed(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 (its public name)
             self._nobody_listens = True
+        else:
+            self._errors.add(error.str())
         self._refusal = self._refusal or refusal(error, self.bootstrap)
 
     def topics(self) -> dict[str, int]:

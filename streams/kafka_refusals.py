@@ -6,6 +6,7 @@ The library tells its callers only that no broker answers; why is said on the si
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from confluent_kafka import KafkaError
 
@@ -20,12 +21,19 @@ def refusal(error: KafkaError, bootstrap: str) -> str:
     if code == KafkaError._AUTHENTICATION:  # noqa: SLF001 (its public name)
         keys = "sasl_username, sasl_password and sasl_mechanism"
         return f"Kafka at {bootstrap} refuses the login: {text}; look at [kafka] {keys}"
+    if "certificate verify failed" in text:  # said with one code or another
+        why = "the certificate it shows is not by an authority in [kafka] ssl_ca_file, or not for this host name"
+        return f"Kafka at {bootstrap} is not trusted: {why}"
+    if "SSL routines" in text and "alert" in text and "certificate" in text:  # what the other side says
+        return f"TLS with Kafka at {bootstrap} fails: our certificate is not taken; look at [kafka] ssl_cert_file"
     if code == KafkaError._SSL:  # noqa: SLF001
-        if "certificate verify failed" in text:
-            why = "the certificate it shows is not by an authority in [kafka] ssl_ca_file, or not for this host name"
-            return f"Kafka at {bootstrap} is not trusted: {why}"
         keys = "security_protocol, ssl_ca_file, ssl_cert_file and ssl_key_file"
         return f"TLS with Kafka at {bootstrap} fails: {text}; look at [kafka] {keys}"
-    if "security.protocol" in text:
-        return f"Kafka at {bootstrap} ends the connection at once: look at [kafka] security_protocol"
     return ""
+
+
+def hung_up(errors: Collection[str], bootstrap: str) -> str:
+    """Why nobody answers though somebody listens, which the library keeps to itself; empty if nobody listens."""
+    if any("failed: " in error for error in errors):  # to connect, to find the host
+        return ""
+    return f"Kafka at {bootstrap} does not answer, but hangs up at once; look at [kafka] security_protocol"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ sqs_queue_url = "{sandbox}/111122223333/ses-events"
 sqs_endpoint_url = "{sandbox}"
 sqs_wait_s = 1
 """
-MUTUAL = "SSL"
 
 
 class SecuredFleet(Fleet):
@@ -40,6 +40,7 @@ class SecuredFleet(Fleet):
         self.kafka = kafka
         self._by_certificate = by_certificate
         self.passwords: dict[str, str] = {}
+        self._numbers = count(1)
         self.rights = rights(load_settings(self.config, {**SECRETS}))
         for process in self.rights:
             self._let_in(process)
@@ -74,17 +75,23 @@ class SecuredFleet(Fleet):
         """Both are in use."""
         return "SCRAM-SHA-256" if process in ("ingress", "topics") else "SCRAM-SHA-512"
 
-    def run(self, process: str, *arguments: str, **environment: str) -> BoundProcess:
-        """A command, logged in as that process."""
-        return super()._spawn(process, arguments, {**self.login(process), **environment})
+    def command(self, process: str, *arguments: str, timeout_s: float = 60, **environment: str) -> tuple[int, str]:
+        """Run a command logged in as that process (or as `environment` says); its exit code and all that it said."""
+        name = f"command-{next(self._numbers)}"
+        code = super()._spawn(name, arguments, {**self.login(process), **environment}).wait(timeout_s)
+        self._processes.pop(name)
+        return code, self.whole_log(name)
 
     def whole_log(self, name: str) -> str:
+        """From its beginning."""
         return (self.folder / f"{name}.log").read_text("utf-8", "replace")
 
-    def send_as(self, process: str, topic: str, requests: Sequence[Mapping[str, Any]]) -> list[str]:
+    def send_as(
+        self, process: str, topic: str, requests: Sequence[Mapping[str, Any]], *, idempotent: bool = True
+    ) -> list[str]:
         """Write requests to a topic (without prefix) as that principal; answers what Kafka said of those it refused."""
         options = self.kafka.login(self.name(process), self.passwords[process], self.mechanism(process))
-        producer = Producer({**options, "enable.idempotence": True})
+        producer = Producer({**options, "enable.idempotence": idempotent})
         refused: list[str] = []
 
         def told(error: Any, _: object) -> None:
