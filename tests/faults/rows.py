@@ -30,7 +30,7 @@ ROWS = (
     Row("kills", "kill -9 of a worker at every step", 900),
     Row("broker-killed", "brokers killed and restarted: one node, then each of three", 900),
     Row("broker-frozen", "the broker frozen, silent, resetting; webhooks given up", 700),
-    Row("backlog", "50,000 messages wait behind slow providers; 20,000 behind a slow Kafka", 800),
+    Row("backlog", "20,000 messages wait behind a slow Kafka", 400),
     Row("rebalances", "workers come and go while messages are sent", 800),
     Row("outage", "a provider answers 5xx for five minutes", 500),
     Row("throttling", "429 with Retry-After in seconds, as a date, as garbage; throttling in words", 350),
