@@ -195,29 +195,6 @@ def about_calls(fleet: Fleet, began_ms: int, policy: BreakerSettings, figures: F
     calls = fleet.calls("mailgun", began_ms)
     sends = [call["began_ms"] for call in calls if call["sends"]]
     history = periods(history_of(fleet, "mailgun"), sends)
-    import json
-    import pathlib
-
-    pathlib.Path("/tmp/w/h/providers/outage.json").write_text(
-        json.dumps(
-            {
-                "calls": calls,
-                "began": began_ms,
-                "history": [
-                    (
-                        p.record.state,
-                        p.record.epoch,
-                        p.record.changed_ms - began_ms,
-                        p.record.retry_at_ms - began_ms,
-                        p.record.holder,
-                        p.record.reason,
-                        [c - began_ms for c in p.calls],
-                    )
-                    for p in history
-                ],
-            }
-        )
-    )  # DEBUG
     assert history[0].record.state is BreakerState.OPEN
     assert history[-1].record.state is BreakerState.CLOSED
     first = next(n for n, period in enumerate(history) if period.record.state is BreakerState.CLOSED)
