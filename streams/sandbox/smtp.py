@@ -114,7 +114,7 @@ class Smtp:
         """Cut every session."""
         for session in self._sessions:
             transport: Any = session.transport
-            if transport is not None:
+            if transport is not None and not transport.is_closing():
                 transport.abort()
 
     # -- what sessions ask

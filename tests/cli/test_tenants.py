@@ -126,6 +126,7 @@ def test_a_topic_for_a_tenants_events_is_made_checked_and_looked_after(
     full = f"{topic_prefix}events.acme"
     with KafkaClient(embedded_kafka) as kafka:
         assert kafka.topics()[full] == kafka.topics()[f"{topic_prefix}delivery-events"]
+    assert on_kafka("-c", str(office), "topics", "create").code == 0
     checked = on_kafka("-c", str(office), "topics", "check", "--json")
     assert checked.code == 0, checked.err
     assert full in {row["topic"] for row in checked.json}

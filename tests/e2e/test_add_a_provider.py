@@ -138,7 +138,7 @@ def fleet(server: ToyServer, embedded_kafka: str, tmp_path_factory: pytest.TempP
         patch.setenv("TOY_KEY", KEY)
         patch.setenv("TOY_WEBHOOK_SECRET", SECRET)
         with Fleet(folder, embedded_kafka, prefix="toy.", profile="embedded", ses=section) as running:
-            server.webhooks = f"http://127.0.0.1:{running._ingress_port}/webhooks/toy"
+            server.webhooks = f"{running.ingress_url}/webhooks/toy"
             running.start_worker("w1")
             yield running
 

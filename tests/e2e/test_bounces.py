@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -94,11 +94,11 @@ class MailFleet(Fleet):
         super().__init__(folder, bootstrap, prefix=prefix, profile="embedded")
         self._data = data
         self._smtp_port = free_port()
-        self._config.write_text(
+        self.config.write_text(
             CONFIG.format(
                 bootstrap=bootstrap,
                 prefix=prefix,
-                ingress_port=self._ingress_port,
+                ingress_port=self.ingress_port,
                 smtp_port=self._smtp_port,
                 data=data,
                 imaps_port=imap.imaps_port,
@@ -106,16 +106,15 @@ class MailFleet(Fleet):
             )
         )
 
-    def __enter__(self) -> Self:
+    def _start(self) -> None:
         smtp = ["--smtp-port", str(self._smtp_port), "--starttls-port", "0"]
-        options = ["--port", str(self._sandbox_port), "--data", str(self._data), "--event-delay", "0.05"]
+        options = ["--port", str(self.sandbox_port), "--data", str(self._data), "--event-delay", "0.05"]
         self._spawn("sandbox", ["sandbox", *options, *smtp])
         assert self._spawn("topics", ["topics", "create"], SECRETS).wait(30) == 0, self.log("topics")
-        self._await(f"{self._sandbox}/sandbox/stats")
-        self._reader.start()
+        self._await(f"{self.sandbox_url}/sandbox/stats")
+        self._watcher.start()
         self.start_worker("w1", **SECRETS)
         self.start_polling()
-        return self
 
     def start_polling(self) -> None:
         self._processes.pop("poll", None)

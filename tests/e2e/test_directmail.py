@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -74,31 +74,30 @@ class DirectMailFleet(Fleet):
     def __init__(self, folder: Path, bootstrap: str, *, prefix: str, signature: str, own_ids: bool) -> None:
         super().__init__(folder, bootstrap, prefix=prefix, profile="embedded")
         self.own_ids = own_ids
-        self._config.write_text(
+        self.config.write_text(
             CONFIG.format(
                 bootstrap=bootstrap,
                 prefix=prefix,
                 folder=folder,
-                sandbox=self._sandbox,
-                ingress_port=self._ingress_port,
+                sandbox=self.sandbox_url,
+                ingress_port=self.ingress_port,
                 signature=signature,
             )
         )
 
-    def __enter__(self) -> Self:
-        webhooks = f"http://127.0.0.1:{self._ingress_port}/webhooks"
+    def _start(self) -> None:
+        webhooks = f"{self.ingress_url}/webhooks"
         data = str(self.folder / "sandbox")
         options = ["--webhooks", webhooks, "--data", data, "--event-delay", "0.05", "--mns-share", "0.5"]
         options += ["--own-message-ids"] if self.own_ids else []
-        self._spawn("sandbox", ["sandbox", "--port", str(self._sandbox_port), "--smtp-port", "-1", *options])
+        self._spawn("sandbox", ["sandbox", "--port", str(self.sandbox_port), "--smtp-port", "-1", *options])
         assert self._spawn("topics", ["topics", "create"]).wait(30) == 0, self.log("topics")
-        self._await(f"{self._sandbox}/sandbox/stats")
+        self._await(f"{self.sandbox_url}/sandbox/stats")
         self._spawn("ingress", ["ingress"], SECRETS)
         self._spawn("poll", ["poll"], SECRETS)
-        self._await(f"http://127.0.0.1:{self._ingress_port}/health/ready")
-        self._reader.start()
+        self._await(f"{self.ingress_url}/health/ready")
+        self._watcher.start()
         self.start_worker("w1", **SECRETS)
-        return self
 
 
 @pytest.fixture(
