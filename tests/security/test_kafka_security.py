@@ -268,6 +268,51 @@ def test_who_lacks_a_right_does_not_start_and_says_which(
     assert check[0] == 1 and f"not allowed: {operation} on the topic {fleet.prefix}{name}" in one_line(check[1])
 
 
+@pytest.mark.parametrize(
+    ("process", "kind", "name", "operation", "arguments", "complaint"),
+    [
+        ("reader", Kind.GROUP, GROUP, Operation.DESCRIBE, ["events"], "reading {}delivery-events failed"),
+        ("reader", Kind.TOPIC, "delivery-events", READ, ["events"], "topic {}delivery-events does not exist"),
+        ("operator", Kind.TOPIC, "controls", WRITE, ["pause", "tenant", "x"], "Topic authorization failed"),
+        ("operator", Kind.TOPIC, "audit-log", WRITE, ["breakers", "open", "ses"], "Topic authorization failed"),
+        ("operator", Kind.TOPIC, "outbound", WRITE, ["cancel", "{id}"], "Topic authorization failed"),
+        ("topics", Kind.TOPIC, "contents", Operation.DESCRIBE, ["topics", "check"], "topic {}contents does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_a_command_without_one_of_its_rights_fails_with_one_line(
+    fleet: SecuredFleet,
+    process: str,
+    kind: Kind,
+    name: str,
+    operation: Operation,
+    arguments: list[str],
+    complaint: str,
+) -> None:
+    right = Right(kind, name if kind is Kind.GROUP else fleet.prefix + name, operation)
+    unknown = message_id("acme", "never-asked", recipient_key("acme", "nobody@example.net"))
+    given = [argument.replace("{id}", unknown) for argument in arguments]
+    fleet.lacks(process, right)
+    try:
+        code, said = fleet.command(process, *given, timeout_s=90)
+    finally:
+        fleet.has(process, right)
+    assert code == 1, said
+    assert complaint.replace("{}", fleet.prefix) in one_line(said, with_remarks=True)
+
+
+def test_a_doctor_that_may_not_look_says_so(fleet: SecuredFleet) -> None:
+    right = topic(fleet, "contents", Operation.DESCRIBE_CONFIGS)
+    fleet.lacks("doctor", right)
+    try:
+        code, said = fleet.command("doctor", "doctor", "--json")
+    finally:
+        fleet.has("doctor", right)
+    (finding,) = [row for row in json.loads(said) if row["check"] == "topic configuration"]
+    assert code == 1 and not finding["ok"]
+    assert "allow DescribeConfigs to this user" in finding["advice"]
+
+
 def test_who_may_not_join_the_group_ends(fleet: SecuredFleet) -> None:
     right = Right(Kind.GROUP, f"{fleet.prefix}streams", READ)
     fleet.lacks("worker", right)
