@@ -30,8 +30,6 @@ from tests.faults.figures import Figures
 from tests.fleet import Fleet, campaign, single
 from tests.fleet.log import rows
 
-OWN = frozenset({EventType.ACCEPTED, EventType.SCHEDULED, EventType.SENT, EventType.UNCERTAIN})
-"""What we say ourselves, before any provider reports of a message."""
 FATES = ("success", "success", "bounce", "open", "defer")
 MARGIN_S = 8.0
 """Beside `shutdown_timeout_s`: its final grace of 5 s, and the time a process takes to go on a busy machine."""
