@@ -55,7 +55,9 @@ def start(tmp_path: Path, bootstrap: str, prefix: str, port: int, **more: str) -
 
 @asynccontextmanager
 async def answering(process: BoundProcess, port: int, log: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session, asyncio.timeout(40):
+    """A session whose every request has a connection of its own: the kernel chooses a process for each."""
+    apart = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=apart) as session, asyncio.timeout(40):
         while True:
             assert process.returncode is None, log_tail(log)
             try:
@@ -83,8 +85,7 @@ async def test_processes_serve_one_port_and_leave_when_asked(
         async with answering(process, unused_port, tmp_path / "log") as session:
 
             async def post(token: str) -> int:
-                headers = {"Connection": "close"}  # so that the kernel chooses a process for each
-                async with session.post("/webhooks/mailgun", data=mailgun_webhook(token), headers=headers) as answer:
+                async with session.post("/webhooks/mailgun", data=mailgun_webhook(token)) as answer:
                     return answer.status
 
             assert {await post(f"token-{n}") for n in range(20)} == {200}
