@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 # What the commands get besides their defaults, e.g. make demo ARGS="--messages 5000", make test ARGS="-k breaker".
 ARGS ?=
 
-.PHONY: help venv demo demo-kafka test test-kafka faults soak mutations bench fuzz lint audit sbom docs-check format lock clean
+.PHONY: help venv demo demo-kafka test test-kafka faults soak mutations models bench fuzz lint audit sbom docs-check format lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -47,6 +47,9 @@ soak: venv ## half an hour at 70 % of this machine's capacity, with a picture of
 
 mutations: venv ## take safeguards out of a copy, one by one, and see that the tests notice
 	$(BIN)/python -m tests.mutations $(ARGS)
+
+models: venv ## walk through every order of events of small worlds, e.g. ARGS="--seconds 600 breaker"
+	$(BIN)/python -m tests.models $(ARGS)
 
 bench: venv ## measure throughput and latency beside something simpler, e.g. ARGS="track --profile"
 	$(BIN)/streams bench $(ARGS)
