@@ -15,7 +15,10 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the process's exit code."""
-    from streams.cli.failure import guarded
+    from streams.cli.failure import guarded, let_go
     from streams.cli.group import streams
 
-    return guarded(lambda: streams.main(args=None if argv is None else list(argv), standalone_mode=False))
+    try:
+        return guarded(lambda: streams.main(args=None if argv is None else list(argv), standalone_mode=False))
+    finally:
+        let_go()

@@ -5,6 +5,7 @@ Rules:
 1. An expected failure is a sentence for a person: what went wrong, and where it helps, what to do.
 2. A bug keeps its traceback: hiding it would hide where it is.
 3. A reader that stops reading (``streams events | head``) is no failure.
+4. What was said and cannot be written any more (a full disk under the log) does not change the exit code.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -53,6 +55,18 @@ def guarded(run: Callable[[], Any]) -> int:
     return code if isinstance(code, int) else DONE
 
 
+def let_go() -> None:
+    """Before the process ends: what lies in a stream that cannot be written is dropped.
+
+    The interpreter would try once more, fail, and end with 120, whatever the exit code was to be.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 _EXPECTED: tuple[tuple[str, str, int], ...] = (
     ("streams.settings.secret", "SettingsError", WRONG_USAGE),
     ("streams.kafka", "KafkaUnavailable", FAILED),
@@ -90,5 +104,6 @@ def _os_line(exc: OSError) -> str:
 
 def _say(line: str, code: int) -> int:
     shown = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(line.split()))
-    click.echo(f"streams: {shown}", err=True)
+    with suppress(OSError):  # nobody can be told
+        click.echo(f"streams: {shown}", err=True)
     return code

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from streams.cli.group import _COMMANDS
 from tests.cli.conftest import Streams
+from tests.fleet import ROOT
 
 
 def test_help_names_every_command_and_imports_none_of_them(run_process: Streams) -> None:
@@ -19,6 +22,22 @@ def test_help_names_every_command_and_imports_none_of_them(run_process: Streams)
     assert ran.code == 0
     assert all(f"  {name} " in ran.out for name in _COMMANDS)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3  # seconds of work
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+@pytest.mark.parametrize(
+    ("arguments", "full", "code"),
+    [
+        pytest.param(["--help"], "stderr", 0, id="done, the log full"),
+        pytest.param(["nonsense"], "stderr", 2, id="wrong usage, the log full"),
+        pytest.param(["--help"], "stdout", 1, id="the answer itself cannot be written"),
+    ],
+)
+def test_a_full_disk_under_the_output_does_not_change_the_exit_code(arguments: list[str], full: str, code: int) -> None:
+    with Path("/dev/full").open("wb") as disk:
+        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, full: disk}
+        ran = subprocess.run([sys.executable, "-m", "streams", *arguments], cwd=ROOT, check=False, timeout=30, **output)
+    assert ran.returncode == code
 
 
 @pytest.mark.parametrize("name", sorted(set(_COMMANDS) - {"bench"}))
