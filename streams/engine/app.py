@@ -41,7 +41,7 @@ from streams.engine.monitor import NullMonitor
 from streams.engine.observer import EngineObserver, SilentObserver
 from streams.engine.producer import NO_HEADERS, EngineProducer, Headers
 from streams.engine.recovery import EngineTableManager
-from streams.engine.repair import Repairs
+from streams.engine.repair import LOOK_EVERY_S, Repairs
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import MemoryStore, PartitionStore, Stores
 from streams.engine.stream import BatchTopic, EngineStream
@@ -245,6 +245,12 @@ class EngineApp(faust.App):
             watch.check()
             await self.sleep(_WATCH_INTERVAL_S)
 
+    @Service.task
+    async def _watch_changelogs(self) -> None:
+        while not self.should_stop:
+            await self.sleep(LOOK_EVERY_S)
+            await self.repairs.look()
+
     def _crash(self, reason: BaseException) -> None:
         """Something inside has crashed (a background task, a service): that is a failure like any other."""
         if not isinstance(reason, EngineFailure):
@@ -288,7 +294,7 @@ class EngineApp(faust.App):
             await self.announce_lost()
         await super().on_stop()
         self._ready = frozenset()
-        self.repairs.cancel()
+        await self.repairs.stop()
         for table in self.bytes_tables:
             table.close()
         if self._stores is not None:

@@ -287,6 +287,8 @@ class EngineConsumer(driver.Consumer):
                 break
             self._progress.clear()
             await self._wait_for(self._progress, left_s)
+        if self.app.failure is None and not self.thread.membership_lost:
+            await self.app.repairs.settle(max(0.0, self._deadline_s - time.monotonic()))
         try:
             async with asyncio.timeout(max(1.0, self._deadline_s - time.monotonic())):
                 await self.commit()

@@ -310,6 +310,21 @@ class BytesTable:
         owned = self._partition(partition)
         return [self._emit(owned, key, owned.store.get(key)) for key in keys if key not in owned.staged]
 
+    def log_ends(self) -> list[tuple[int, int]]:
+        """Partitions where nothing of ours is under way, and where their changelogs end as far as we know."""
+        return [
+            (number, owned.log_end)
+            for number, owned in self._owned.items()
+            if owned.clean and owned.log_end is not None
+        ]
+
+    def check_end(self, partition: int, before: int, end: int) -> None:
+        """The changelog ends at `end`, says the broker; it was asked when we thought: at `before`."""
+        owned = self._owned.get(partition)
+        if owned is not None and owned.clean and owned.log_end == before < end:
+            owned.log_end = end
+            owned.on_foreign(partition, before, end)
+
     def _on_foreign(self, partition: int, begin: int, end: int) -> None:
         self._app.repairs.begin(self, partition, begin, end)
 

@@ -180,5 +180,37 @@ async def test_late_records_of_a_former_owner_do_not_win(kafka: str, topic_prefi
     assert worker.app.failure is None
 
 
+async def test_a_late_record_does_not_win_although_nothing_more_is_written(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source, sink = f"{topic_prefix}in", f"{topic_prefix}out"
+    await create(kafka, source, sink)
+    worker = Counting(settings(), source, sink)
+    async with running(worker.app):
+        await produce(kafka, source, [(0, b"mine", b"x")] * 3)
+        await until(lambda: len(worker.processed) == 3, "work")
+        await eventually(lambda: _is_committed(kafka, worker.app, source, 3), "commit")
+        await produce(kafka, worker.counts.changelog, [(0, b"mine", b"1")])
+        await until(lambda: worker.app.repairs.done == 1, "the repair")
+    rows = {record.key: record.value for record in await read(kafka, worker.counts.changelog)}
+    assert rows == {b"mine": b"3"}
+
+
+async def test_a_late_record_just_before_the_end_does_not_win_with_the_next_owner(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source, sink = f"{topic_prefix}in", f"{topic_prefix}out"
+    await create(kafka, source, sink)
+    worker = Counting(settings(), source, sink)
+    async with running(worker.app):
+        await produce(kafka, source, [(0, b"mine", b"x")] * 3)
+        await until(lambda: len(worker.processed) == 3, "work")
+        await eventually(lambda: _is_committed(kafka, worker.app, source, 3), "commit")
+        await produce(kafka, worker.counts.changelog, [(0, b"mine", b"1")])
+    assert worker.app.failure is None
+    rows = {record.key: record.value for record in await read(kafka, worker.counts.changelog)}
+    assert rows == {b"mine": b"3"}
+
+
 async def _is_committed(kafka: str, app: EngineApp, source: str, offset: int) -> bool:
     return (await committed(kafka, app.settings.app_id, source)).get(0) == offset

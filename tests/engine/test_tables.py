@@ -128,6 +128,34 @@ def test_records_of_another_writer_are_noticed_once() -> None:
     assert app.repairs.begun == [(0, 2, 5)]
 
 
+def test_records_behind_our_last_one_are_noticed_when_the_logs_end_is_told() -> None:
+    app = FakeApp()
+    table = app.table()
+    table.put(0, b"k", b"1")
+    assert table.log_ends() == [], "ours is under way"
+    app.tickets[0].resolve(0, 1)
+    assert table.log_ends() == [(0, 1)]
+    table.check_end(0, 1, 1)
+    assert app.repairs.begun == []
+    table.check_end(0, 1, 4)
+    table.check_end(0, 1, 4)
+    assert app.repairs.begun == [(0, 1, 4)], "once"
+
+
+def test_an_end_that_was_asked_for_before_a_write_of_ours_says_nothing() -> None:
+    app = FakeApp()
+    table = app.table()
+    table.put(0, b"k", b"1")
+    app.tickets[0].resolve(0, 1)
+    table.put(0, b"k", b"2")
+    table.check_end(0, 1, 2)
+    app.tickets[1].resolve(1, 1)
+    table.check_end(0, 1, 2)
+    table.revoke()
+    table.check_end(0, 2, 3)
+    assert app.repairs.begun == []
+
+
 def test_rows_are_logged_again_as_they_are_read_except_those_a_unit_holds_back() -> None:
     app = FakeApp()
     table = app.table()
