@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.faults.figures import Figures
 from tests.faults.report import page, summary
-from tests.faults.rows import HERE, ROWS, find
+from tests.faults.rows import HERE, ROWS, Row, find
+from tests.faults.running import Runner
 
 
 def test_every_row_has_its_module_and_every_module_its_row() -> None:
@@ -40,3 +42,47 @@ def test_a_figure_beyond_its_limit_fails_and_is_kept_all_the_same(tmp_path: Path
     assert "1 of 2" in summary([told])
     assert "0 of 1 rows hold" in summary([told])
     assert "| lost | 2 **does not hold** | exactly 0 |" in page([told], "abc")
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere(Row):
+    """A row whose module lies in some folder."""
+
+    folder: Path = Path()
+
+    @property
+    def module(self) -> Path:
+        return self.folder / f"test_{self.name}.py"
+
+
+def row(folder: Path, name: str, body: str, *, limit_s: int = 60, alone: bool = False) -> Row:
+    made = Elsewhere(name, "a fault", limit_s, alone=alone, folder=folder)
+    lines = ["import pytest, threading", "pytestmark = pytest.mark.faults", "def test_it():", f"    {body}"]
+    made.module.write_text("\n".join(lines))
+    return made
+
+
+def test_rows_are_run_each_with_its_limit_and_what_held_is_not_run_again(tmp_path: Path) -> None:
+    rows = [
+        row(tmp_path, "by_itself", "assert 2 > 1", alone=True),
+        row(tmp_path, "wrong", "assert 1 > 2"),
+        row(tmp_path, "endless", "threading.Event().wait()", limit_s=3),
+        row(tmp_path, "right", "assert 2 > 1"),
+    ]
+    runner = Runner(tmp_path / "kept", short=True, fresh=False, jobs=2)
+    results = runner.run(rows)
+    ends = ["held", "did not hold", "not within 3 s", "held"]
+    assert [(result["row"], result["ended"]) for result in results] == [
+        (row.name, end) for row, end in zip(rows, ends, strict=True)
+    ]
+    (tmp_path / "test_right.py").unlink()
+    (again,) = runner.run(rows[3:])
+    assert again == results[3]
+
+
+def test_a_row_that_takes_too_long_puts_away_what_it_has_set_up(tmp_path: Path) -> None:
+    done = tmp_path / "put_away"
+    body = f"try: threading.Event().wait()\n    finally: open({str(done)!r}, 'w').close()"
+    (result,) = Runner(tmp_path / "kept", short=True, fresh=True, jobs=1).run([row(tmp_path, "slow", body, limit_s=8)])
+    assert result["ended"] == "not within 8 s"
+    assert done.exists()

@@ -26,9 +26,8 @@ def summary(results: Sequence[Result]) -> str:
         limits = [line for test in result["tests"] for line in test["figures"] if line["limit"] is not None]
         held = sum(line["holds"] for line in limits)
         lines.append(f"{result['row']:<16}{result['ended']:<22}{result['seconds']:>8}  {held} of {len(limits)}")
-    whole = sum(result["seconds"] for result in results)
     held = sum(result["holds"] for result in results)
-    return "\n".join([*lines, f"{held} of {len(results)} rows hold, {whole:.0f} s"])
+    return "\n".join([*lines, f"{held} of {len(results)} rows hold"])
 
 
 def page(results: Sequence[Result], sources: str) -> str:

@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault. `limit_s` bounds the full size; `root` says that the fault itself needs root.
+    """One fault. `limit_s` bounds the full size.
 
-    What is not `usual` runs only where it is named.
+    `root`: the fault itself needs root. `alone`: rates are compared, so nothing else runs at the same time. What is not
+    `usual` runs only where it is named.
     """
 
     name: str
     fault: str
     limit_s: int
     root: bool = False
+    alone: bool = False
     usual: bool = True
 
     @property
@@ -34,13 +37,13 @@ ROWS = (
     Row("rebalances", "workers come and go while messages are sent", 800),
     Row("outage", "a provider answers 5xx for five minutes", 500),
     Row("webhooks", "webhooks repeated, shuffled, and earlier than the send result", 300),
-    Row("poison", "garbage, deep JSON, 10 MB, unknown schemas among the requests", 300),
+    Row("poison", "garbage, deep JSON, 10 MB, unknown schemas among the requests", 300, alone=True),
     Row("schemas", "workers of the last, this and the next release together", 300),
     Row("clocks", "clocks that are ten minutes off, and jump back", 300),
     Row("disk-full", "the disk of a worker's tables is full", 200, root=True),
     Row("rotation", "credentials are rotated under load", 200),
     Row("restore", "the tables of 1,000,000 messages are restored", 400),
-    Row("soak", "half an hour at 70 % of the capacity", 2400, usual=False),
+    Row("soak", "half an hour at 70 % of the capacity", 2400, alone=True, usual=False),
 )
 
 
