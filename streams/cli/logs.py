@@ -1,9 +1,9 @@
 """What worker and ingress tell on standard error: their own words, and of their libraries only what is wrong.
 
 ``STREAMS_LOG`` names the level of our own words (``INFO`` by default). With ``DEBUG`` the libraries speak as well, but
-for those that would tell passwords. What is told may repeat what strangers wrote: an entry is one line, and nothing in
-it (or in a traceback) is an order. What is wrong is told once in ten seconds: a broker that is away makes every client
-say so at every try.
+for those that would tell passwords (see streams.settings.secret). What is told may repeat what strangers wrote: an
+entry is one line, and nothing in it (or in a traceback) is an order. What is wrong is told once in ten seconds: a
+broker that is away makes every client say so at every try.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from streams.cli.failure import UsageFailure
 
 VARIABLE = "STREAMS_LOG"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_INDISCREET = ("aiokafka.conn", "botocore")
-"""At DEBUG they tell secrets: the request to log in, with the password; headers with session tokens, and what Secrets
-Manager answers."""
 _REPEATS_S = 10.0
 _MOST = 1000
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -37,8 +34,6 @@ def log_to_stderr(environment: Mapping[str, str]) -> None:
     handler.addFilter(Repeats())
     logging.basicConfig(level=foreign, handlers=[handler])
     logging.getLogger("streams").setLevel(level)
-    for name in _INDISCREET if foreign == "DEBUG" else ():
-        logging.getLogger(name).setLevel("INFO")
 
 
 class OneLine(logging.Formatter):

@@ -10,12 +10,19 @@ A reference is one of
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from hmac import compare_digest
 from pathlib import Path
 from typing import Any
 
 SCHEMES = ("env:", "file:", "aws-secretsmanager:")
+_INDISCREET = ("aiokafka.conn", "botocore")
+"""Loggers that tell secrets at DEBUG: the request to log in, with the password; headers with session tokens, and what
+Secrets Manager answers. However the log is set up, they begin at INFO."""
+
+for _name in _INDISCREET:
+    logging.getLogger(_name).setLevel(logging.INFO)
 
 
 class SettingsError(ValueError):

@@ -228,13 +228,22 @@ def test_no_secret_of_kafka_is_said_while_it_cannot_be_reached(
         assert not any(form in one for form in forms(CANARIES[name]) for one in said.values()), name
 
 
-def test_at_debug_a_library_that_would_tell_the_password_is_quiet() -> None:
+@pytest.mark.parametrize(
+    "set_up",
+    [
+        "from streams.cli.logs import log_to_stderr; log_to_stderr({'STREAMS_LOG': 'DEBUG'})",
+        "logging.basicConfig(level='DEBUG')",
+        "from mode.utils.logging import setup_logging; setup_logging(loglevel='debug')",
+    ],
+    ids=["our command", "a program of one's own", "faust worker -l debug"],
+)
+def test_at_debug_a_library_that_would_tell_the_password_is_quiet(set_up: str) -> None:
     """aiokafka's own words for a request to log in, through the log as it is set up; the one beside it is heard."""
     program = (
         "import logging\n"
         "from aiokafka.protocol.admin import SaslAuthenticateRequest_v0\n"
-        "from streams.cli.logs import log_to_stderr\n"
-        "log_to_stderr({'STREAMS_LOG': 'DEBUG'})\n"
+        f"{set_up}\n"
+        "import streams.settings\n"
         "for name in ('aiokafka.conn', 'aiokafka.client'):\n"
         "    logging.getLogger(name).debug('Request: %s', SaslAuthenticateRequest_v0(b'us' + name.encode() + b'pw'))\n"
     )
