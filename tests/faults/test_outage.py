@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from streams.core.breaker import BreakerRecord, BreakerState
+from streams.core.clock import STEP_MS
 from streams.core.event import EventType
 from streams.settings import load_settings
 from streams.settings.model import BreakerSettings
@@ -83,10 +84,16 @@ class Period:
 
 
 def periods(history: Sequence[BreakerRecord], sends: Iterable[int]) -> list[Period]:
-    ends = [*(record.changed_ms for record in history[1:]), 1 << 62]
+    """The records are dated by workers' clocks, the calls by the provider's, and these agree within STEP_MS. So a call as
+    near as that to a probe's time is the probe, and one as near to the closing comes after it.
+    """
+    begins = [
+        record.changed_ms + (STEP_MS if record.state is BreakerState.OPEN and number else -STEP_MS)
+        for number, record in enumerate(history)
+    ]
     return [
-        Period(record, end, [at for at in sends if record.changed_ms <= at < end])
-        for record, end in zip(history, ends, strict=True)
+        Period(record, end, [at for at in sends if begin <= at < end])
+        for record, begin, end in zip(history, begins, [*begins[1:], 1 << 62], strict=True)
     ]
 
 
@@ -221,5 +228,5 @@ def about_calls(fleet: Fleet, began_ms: int, policy: BreakerSettings, figures: F
 
 def is_early(before: Period, after: Period) -> bool:
     """Whether a probe was granted, or went out, before the provider's rest was over."""
-    begins = min((*after.calls, after.record.changed_ms))
+    begins = min((*(at + STEP_MS for at in after.calls), after.record.changed_ms))
     return before.record.state is BreakerState.OPEN and begins < before.record.retry_at_ms
