@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from streams.failpoints import NAMES
 from tests.brokers import KafkaServer
 from tests.faults.figures import Figures
 from tests.fleet import Account, Fleet, campaign, ids_of, single
-from tests.fleet.account import account_of
+from tests.fleet.account import account_of, together
 
 KILLS = 10
+FLEETS = 4
+"""Kills at the same time, each in a fleet of its own: most of a kill is waiting for sessions and leases to end."""
 
 UNDER_WAY = "provider's answer under way"
 """No place in the program: the provider has taken the mail, and its answer trickles in."""
@@ -89,6 +92,7 @@ class Seed:
 class Verdict:
     """The account of one kill, and what the policies were worth."""
 
+    seed: Seed
     account: Account
     disobeyed: set[str]
     """Sent again although held for a person, held although to be sent again, or although a provider has it."""
@@ -110,7 +114,7 @@ def judged(seed: Seed, fleet: Fleet, events: list[DeliveryEvent]) -> Verdict:
     doubted = {(e.message_id, e.attempt) for e in events if e.type is EventType.UNCERTAIN}
     sent_later = {e.message_id for e in events if e.type is EventType.SENT and (e.message_id, e.attempt) not in doubted}
     resent = account.uncertain & sent_later
-    return Verdict(account, (resent & seed.hold) | (account.held - seed.hold) | (account.held & accepted))
+    return Verdict(seed, account, (resent & seed.hold) | (account.held - seed.hold) | (account.held & accepted))
 
 
 def kill_at(seed: Seed, fleet: Fleet) -> None:
@@ -142,14 +146,10 @@ def kill_at(seed: Seed, fleet: Fleet) -> None:
     fleet.start_worker(name, **environment)
 
 
-@pytest.mark.timeout(500)
-def test_a_worker_killed_at_every_step_loses_nothing_and_sends_nothing_twice(
-    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
-) -> None:
-    places = (*PLACES, *GAP)[: sized(20, len(PLACES))]
-    seeds = [Seed(number, place, sized(1_000, 100)) for number, place in enumerate(places)]
+def killed_in_turn(seeds: Sequence[Seed], folder: Path, bootstrap: str, prefix: str) -> tuple[list[Verdict], Account]:
+    """One kill after the other, in a fleet of their own; each by itself, and all together at the end."""
     verdicts: list[Verdict] = []
-    with Fleet(tmp_path, apache_kafka.bootstrap, prefix=topic_prefix) as fleet:
+    with Fleet(folder, bootstrap, prefix=prefix) as fleet:
         for seed in seeds:
             before = len(fleet.seen.events)
             kill_at(seed, fleet)
@@ -157,9 +157,27 @@ def test_a_worker_killed_at_every_step_loses_nothing_and_sends_nothing_twice(
             fleet.until("the providers have reported", lambda: not fleet.stats()["pending_webhooks"], 60)
             assert fleet.stop_worker(seed.worker) == 0, fleet.log(seed.worker)
             verdicts.append(judged(seed, fleet, fleet.seen.events[before:]))
-            figures.note(f"{seed}", verdicts[-1].line)
-        account = fleet.account({one for seed in seeds for one in seed.ids})
-    figures.account(account, twice_if_uncertain=False)
+        return verdicts, fleet.account({one for seed in seeds for one in seed.ids})
+
+
+@pytest.mark.timeout(500)
+def test_a_worker_killed_at_every_step_loses_nothing_and_sends_nothing_twice(
+    apache_kafka: KafkaServer, topic_prefix: str, tmp_path: Path, sized: Callable[[int, int], int], figures: Figures
+) -> None:
+    places = (*PLACES, *GAP)[: sized(20, len(PLACES))]
+    seeds = [Seed(number, place, sized(1_000, 100)) for number, place in enumerate(places)]
+    with ThreadPoolExecutor(FLEETS) as pool:
+        lines = [
+            pool.submit(
+                killed_in_turn, seeds[n::FLEETS], tmp_path / f"{n}", apache_kafka.bootstrap, f"{topic_prefix}{n}."
+            )
+            for n in range(FLEETS)
+        ]
+        ended = [line.result() for line in lines]
+    verdicts = sorted((one for ours, _ in ended for one in ours), key=lambda verdict: verdict.seed.number)
+    for verdict in verdicts:
+        figures.note(f"{verdict.seed}", verdict.line)
+    figures.account(together([account for _, account in ended]), twice_if_uncertain=False)
     figures.none("held or sent again against its policy", [one for verdict in verdicts for one in verdict.disobeyed])
 
 

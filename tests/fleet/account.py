@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,21 @@ def account_of(
         held=frozenset(held),
         repeated_events=len(events) - len({event.event_id for event in events}),
         settled=_settled(events, acceptances, held),
+    )
+
+
+def together(accounts: Sequence[Account]) -> Account:
+    """The accounts of fleets that have no message in common, as one."""
+    return Account(
+        requested=sum(one.requested for one in accounts),
+        accepted=sum(one.accepted for one in accounts),
+        lost=frozenset().union(*(one.lost for one in accounts)),
+        twice={identity: by for one in accounts for identity, by in one.twice.items()},
+        unrecorded=frozenset().union(*(one.unrecorded for one in accounts)),
+        uncertain=frozenset().union(*(one.uncertain for one in accounts)),
+        held=frozenset().union(*(one.held for one in accounts)),
+        repeated_events=sum(one.repeated_events for one in accounts),
+        settled=dict(sum((Counter(one.settled) for one in accounts), Counter[str]())),
     )
 
 
