@@ -22,7 +22,7 @@ from typing import IO, Any
 from tests.faults.rows import ROOT, Row
 
 Result = dict[str, Any]
-_PATIENCE_S = 30
+_PATIENCE_S = 60
 _LINES = 60
 """So many of the last lines of a row that did not hold are shown."""
 

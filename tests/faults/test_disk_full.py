@@ -108,7 +108,7 @@ def test_disk_full_under_load(
     on_disk = {"STREAMS_WORKER__STORE": "rocksdb", "STREAMS_WORKER__DATA_DIR": str(disk.path / "state")}
     with Fleet(tmp_path / "fleet", apache_kafka.bootstrap, prefix=topic_prefix) as fleet:
         fleet.start_worker("w1", **on_disk)
-        with Load(fleet, sized(400, 200)) as load:
+        with Load(fleet, sized(300, 200)) as load:
             fleet.until("mail flows", lambda: len(fleet.seen.sent) > sized(5000, 500), 60)
             disk.fill(leave=ALMOST_FULL)
             shown = fleet.metric("w1", "streams_data_dir_free_bytes")
@@ -132,7 +132,7 @@ def test_disk_full_under_load(
             figures.note("ready after space came back within", time.monotonic() - began_s, "s")
             sent = len(fleet.seen.sent)
             fleet.until("mail flows again", lambda: len(fleet.seen.sent) > sent + sized(2000, 200), 60)
-        fleet.until("every message has come to rest", lambda: not fleet.account(load.ids).lost, 120)
+        fleet.until("every message has come to rest", lambda: fleet.seen.rests(load.ids), 120)
         figures.account(fleet.account(load.ids))
 
 
