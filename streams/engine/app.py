@@ -143,7 +143,7 @@ class EngineApp(faust.App):
         return await self.producer.store(topic, partition, key, value, headers)
 
     async def room(self) -> None:
-        """Back-pressure for those who emit much without being given batches: wait until less is under way."""
+        """Back-pressure for those who emit much, or without being given batches: wait until less is under way."""
         await self.producer.room()
 
     def check_size(self, topic: str, key: bytes | None, value: bytes | None) -> None:

@@ -41,13 +41,13 @@ class Batch:
 
     __slots__ = ("_run", "abandoned", "assignment", "generation", "partition", "records", "topic")
 
-    def __init__(self, assignment: Assignment, records: Sequence[Any]) -> None:
+    def __init__(self, assignment: Assignment, records: Sequence[Any], size_bytes: int = 0) -> None:
         self.assignment = assignment
         self.topic, self.partition = assignment.tp
         self.generation = assignment.generation
         self.records = records
         self.abandoned = False
-        self._run: Run = assignment.tracker.add(records[-1].offset, len(records))
+        self._run: Run = assignment.tracker.add(records[-1].offset, len(records), size_bytes)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -60,6 +60,10 @@ class Batch:
     @property
     def done(self) -> bool:
         return self._run.references <= 0
+
+    def forget(self) -> None:
+        """Nobody will look at the records any more; what was made of them may be under way for long."""
+        self.records = ()
 
     def retain(self, n: int = 1) -> None:
         """One more piece of work must end before this batch is done."""

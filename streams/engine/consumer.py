@@ -31,7 +31,7 @@ from streams.engine.batch import Assignment, Batch
 from streams.engine.commits import Commits
 from streams.engine.consumer_thread import EngineConsumerThread
 from streams.engine.errors import ProduceError
-from streams.engine.offsets import Tracker
+from streams.engine.offsets import Held, Tracker
 from streams.engine.pace import Pace
 from streams.engine.producer import Kept
 from streams.engine.source_reader import ReadingFailed, Record, SourceReader
@@ -49,6 +49,8 @@ _STOP_SHARE = 0.8
 """Of the time to stop: what is under way has it, commit and leaving the group the rest."""
 _HANDOVER_SHARE = 0.8
 """Of the time to revoke."""
+_RECORD_BYTES = 512
+"""What a record costs in memory besides what was written."""
 _logger = logging.getLogger(__name__)
 
 
@@ -121,8 +123,10 @@ class EngineConsumer(driver.Consumer):
         committed = await self.thread.run(self.thread.committed, sources)
         generation = self.app.consumer_generation_id
         now_s = time.monotonic()
+        held = {tp.topic: Held() for tp in sources}
         self.assigned = {
-            tp: Assignment(self, tp, generation, Tracker(committed[tp], now_s), UnitLane(self.app)) for tp in sources
+            tp: Assignment(self, tp, generation, Tracker(committed[tp], now_s, held[tp.topic]), UnitLane(self.app))
+            for tp in sources
         }
         if self._reader is None:
             self._reader = SourceReader(self.app.settings)
@@ -206,8 +210,10 @@ class EngineConsumer(driver.Consumer):
         if assignment is None or reader is None or not self._open or reader.position(tp) != base_offset:
             return
         settings, end = self.app.settings, len(kept)
-        has_room = assignment.tracker.pending_records + end <= settings.max_pending_records
-        if not has_room or not self.app.producer.has_room or any(one is assignment for one, _, _ in self._fetched):
+        tracker = assignment.tracker
+        if tracker.pending_records + end > settings.max_pending_records or self._is_sated(tracker):
+            return
+        if not self.app.producer.has_room or any(one is assignment for one, _, _ in self._fetched):
             return
         records = [
             Record(base_offset + at, key, value, timestamp, headers)
@@ -215,8 +221,11 @@ class EngineConsumer(driver.Consumer):
         ]
         reader.pass_over(tp, base_offset + end)
         self._came(end)
-        for begin in range(0, end, settings.chunk):
-            self._deliver(assignment, records[begin : begin + settings.chunk])
+        begin = 0
+        while begin < end:
+            until, size_bytes = _run_of(records, begin, settings.chunk, settings.chunk_bytes)
+            self._deliver(assignment, records[begin:until], size_bytes)
+            begin = until
 
     def _came(self, records: int) -> None:
         self._busy_until_s = time.monotonic() + _BUSY_FOR_S
@@ -235,31 +244,46 @@ class EngineConsumer(driver.Consumer):
             if epoch != self._epoch:
                 break
             assignment, records, begin = self._fetched.popleft()
-            end = begin + min(settings.chunk, settings.max_pending_records - assignment.tracker.pending_records)
-            if end > begin:
-                self._deliver(assignment, records if end - begin >= len(records) else records[begin:end])
+            end = begin
+            most = min(settings.chunk, settings.max_pending_records - assignment.tracker.pending_records)
+            if most > 0 and not self._is_sated(assignment.tracker):
+                end, size_bytes = _run_of(records, begin, most, settings.chunk_bytes)
+                self._deliver(assignment, records if end - begin == len(records) else records[begin:end], size_bytes)
                 delivered = True
-                since_yield += min(end, len(records)) - begin
+                since_yield += end - begin
             if end < len(records):
-                self._fetched.append((assignment, records, max(begin, end)))
+                self._fetched.append((assignment, records, end))
             if since_yield >= settings.chunk:
                 since_yield = 0
                 await asyncio.sleep(0)
         return delivered and bool(self._fetched)
 
     def _full(self, held: Iterable[TP]) -> set[TP]:
-        """The partitions not to be read for now: those with fetched records that wait for room. One that is `held`
-        stays so until half of its room is free, since the reader drops what it has at hand of it.
+        """The partitions not to be read for now: those with fetched records that wait for room, and with each of them
+        the others of its topic if that has too much in hand. One that is `held` stays so until half of its room is
+        free, since the reader drops what it has at hand of it.
         """
-        enough = self.app.settings.max_pending_records // 2
+        settings = self.app.settings
+        enough, enough_bytes = settings.max_pending_records // 2, settings.max_pending_bytes // 2
         full = {assignment.tp for assignment, _, _ in self._fetched}
-        full.update(tp for tp in held if self.assigned[tp].tracker.pending_records > enough)
+        sated = {tp.topic for tp in full if self._is_sated(self.assigned[tp].tracker)}
+        if sated:
+            full.update(tp for tp in self.assigned if tp.topic in sated and self._is_sated(self.assigned[tp].tracker))
+        for tp in held:
+            tracker = self.assigned[tp].tracker
+            is_heavy = tracker.pending_records > 0 and tracker.held.size_bytes > enough_bytes
+            if tracker.pending_records > enough or is_heavy:
+                full.add(tp)
         return full
 
-    def _deliver(self, assignment: Assignment, records: Sequence[Any]) -> None:
+    def _is_sated(self, tracker: Tracker) -> bool:
+        """Whether the topic has too much in hand, and this partition a part of it."""
+        return tracker.held.size_bytes >= self.app.settings.max_pending_bytes and tracker.pending_records > 0
+
+    def _deliver(self, assignment: Assignment, records: Sequence[Any], size_bytes: int) -> None:
         (channel,) = cast(Any, self.app.topics)._tp_index[assignment.tp]
         self.app.monitor.stream_inbound_time[assignment.tp] = time.monotonic()
-        cast(Any, channel).queue.force_put_nowait(Batch(assignment, records))
+        cast(Any, channel).queue.force_put_nowait(Batch(assignment, records, size_bytes))
 
     def on_batch_started(self, batch: Batch) -> None:
         """The stream's side: an agent has it now."""
@@ -332,3 +356,17 @@ class EngineConsumer(driver.Consumer):
             unread = self._reader.unread(tp) if self._reader is not None else None
             if unread is not None:
                 yield tp, unread + undelivered.get(tp, 0) + assignment.tracker.pending_records
+
+
+def _run_of(records: Sequence[Any], begin: int, most: int, most_bytes: int) -> tuple[int, int]:
+    """Where a run that begins there ends, and its size: at most so many records and bytes, but one record at least."""
+    end, size_bytes = min(begin + most, len(records)), 0
+    for at in range(begin, end):
+        _, key, value, _, headers = records[at]
+        one = _RECORD_BYTES + (len(key) if key else 0) + (len(value) if value else 0)
+        for _, data in headers:
+            one += len(data) if data else 0
+        if size_bytes and size_bytes + one > most_bytes:
+            return at, size_bytes
+        size_bytes += one
+    return end, size_bytes

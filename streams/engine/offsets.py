@@ -11,24 +11,36 @@ from __future__ import annotations
 from collections import deque
 
 
+class Held:
+    """What the partitions of one topic have delivered and not finished here, in bytes."""
+
+    __slots__ = ("size_bytes",)
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+
 class Run:
     """A delivered run of records: its last offset, its size, and how many references keep it unfinished."""
 
-    __slots__ = ("last", "records", "references")
+    __slots__ = ("last", "records", "references", "size_bytes")
 
-    def __init__(self, last: int, records: int) -> None:
+    def __init__(self, last: int, records: int, size_bytes: int) -> None:
         self.last = last
         self.records = records
+        self.size_bytes = size_bytes
         self.references = 1
 
 
 class Tracker:
     """Offsets of one partition during one assignment."""
 
-    __slots__ = ("_runs", "closed", "committed", "next", "pending_records", "progressed_s")
+    __slots__ = ("_runs", "closed", "committed", "held", "next", "pending_records", "progressed_s")
 
-    def __init__(self, committed: int | None, now_s: float) -> None:
+    def __init__(self, committed: int | None, now_s: float, held: Held | None = None) -> None:
+        """``held`` is shared by the partitions of a topic."""
         self._runs: deque[Run] = deque()
+        self.held = Held() if held is None else held
         self.next: int | None = None
         """The offset to commit, or None while nothing has finished."""
         self.committed = committed
@@ -37,10 +49,11 @@ class Tracker:
         self.progressed_s = now_s
         self.closed = False
 
-    def add(self, last: int, records: int) -> Run:
-        run = Run(last, records)
+    def add(self, last: int, records: int, size_bytes: int = 0) -> Run:
+        run = Run(last, records, size_bytes)
         self._runs.append(run)
         self.pending_records += records
+        self.held.size_bytes += size_bytes
         return run
 
     def release(self, run: Run, references: int, now_s: float) -> bool:
@@ -58,6 +71,7 @@ class Tracker:
             finished = runs.popleft()
             self.next = finished.last + 1
             self.pending_records -= finished.records
+            self.held.size_bytes -= finished.size_bytes
         return True
 
     def commit_point(self) -> int | None:
@@ -73,5 +87,6 @@ class Tracker:
 
     def close(self) -> None:
         self.closed = True
+        self.held.size_bytes -= sum(run.size_bytes for run in self._runs)
         self._runs.clear()
         self.pending_records = 0

@@ -48,13 +48,14 @@ _ABANDON_S = 1.0
 class _OpenBatch:
     """A record batch that still grows. `message_batch` is None while the topic's metadata are fetched."""
 
-    __slots__ = ("append", "builder", "count", "created_s", "kept", "message_batch", "ticket", "tp")
+    __slots__ = ("append", "builder", "count", "created_s", "kept", "message_batch", "size_bytes", "ticket", "tp")
 
     def __init__(self, tp: TopicPartition, builder: Any, keep: bool) -> None:
         self.tp = tp
         self.builder = builder
         self.append = builder._builder.append
         self.count = 0
+        self.size_bytes = 0
         self.message_batch: Any = None
         self.ticket = Ticket()
         self.created_s = time.monotonic()
@@ -72,6 +73,7 @@ class EngineProducer(driver.Producer):
         settings = self.app.settings
         self._max_record = settings.max_record_bytes
         self._max_unacked = settings.max_unacked_records
+        self._max_unacked_bytes = settings.max_unacked_bytes
         self._pace = Pace(settings.linger_s, settings.gather_s, settings.gather_from_per_s)
         self._open: dict[tuple[str, int], _OpenBatch] = {}
         self._unacked: dict[Ticket, _OpenBatch] = {}
@@ -80,6 +82,7 @@ class EngineProducer(driver.Producer):
         self._metadata_tasks: set[asyncio.Task[None]] = set()
         self._known: set[str] = set()
         self._unacked_records = 0
+        self._unacked_bytes = 0
         self._queue: SendQueue | None = None  # of the driver, once that is started
         self._ebb = asyncio.Event()
         self.error: ProduceError | None = None
@@ -139,7 +142,9 @@ class EngineProducer(driver.Producer):
         if batch.kept is not None:
             batch.kept.append((key, value, appended.timestamp, headers))
         batch.count = batch.builder._relative_offset = count + 1
+        batch.size_bytes += size
         self._unacked_records += 1
+        self._unacked_bytes += size
         return batch.ticket
 
     async def store(
@@ -226,6 +231,7 @@ class EngineProducer(driver.Producer):
         self._unacked.pop(batch.ticket, None)
         self._patient.pop(batch, None)
         self._unacked_records -= batch.count
+        self._unacked_bytes -= batch.size_bytes
         self._pace.came(batch.count)
         if self.has_room:
             self._ebb.set()
@@ -265,11 +271,11 @@ class EngineProducer(driver.Producer):
 
     @property
     def has_room(self) -> bool:
-        """Whether fewer than `max_unacked_records` are unacknowledged."""
-        return self._unacked_records <= self._max_unacked
+        """Whether fewer than `max_unacked_records`, of fewer than `max_unacked_bytes`, are unacknowledged."""
+        return self._unacked_records <= self._max_unacked and self._unacked_bytes <= self._max_unacked_bytes
 
     async def room(self) -> None:
-        """Back-pressure: wait until fewer than `max_unacked_records` are unacknowledged."""
+        """Back-pressure: wait until that is so."""
         while not self.has_room and self.error is None:
             self._ebb.clear()
             await self._ebb.wait()

@@ -42,9 +42,14 @@ class EngineSettings:
 
     chunk: int = 500
     """Most records in one `Batch`."""
+    chunk_bytes: int = _MEGABYTE
+    """And most bytes, unless a single record has more."""
     max_pending_records: int = 10_000
     """Delivered but not done, per partition; more pauses delivery. After a crash at most this (plus one chunk) is
     done again."""
+    max_pending_bytes: int = 32 * _MEGABYTE
+    """Delivered but not done, per topic over all its partitions here; each record counts what an object costs besides
+    its bytes. More pauses the topic, except where a partition has nothing in hand: that gets one chunk."""
     max_units: int = 8
     """Units in flight per partition of a source topic before `Unit.room` waits."""
     fetch_max_wait_s: float = 0.25
@@ -70,6 +75,8 @@ class EngineSettings:
     """Largest key + value + headers; below the broker's message.max.bytes (1 MiB by default)."""
     max_unacked_records: int = 100_000
     """Emitted but not acknowledged, over all topics; more pauses delivery."""
+    max_unacked_bytes: int = 64 * _MEGABYTE
+    """The same in bytes."""
     compression: str | None = None
     """None, gzip, snappy, lz4 or zstd (the last three need their packages)."""
 
