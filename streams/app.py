@@ -193,6 +193,7 @@ def _agent(topic: str, handler: Handler) -> Callable[[Any], Awaitable[None]]:
     async def work(batches: AsyncIterator[BatchPort]) -> None:
         async for batch in batches:
             await handler(batch)
+            batch.forget()
 
     work.__qualname__ = work.__name__ = f"agent of {topic}"  # what its log lines say
     return work

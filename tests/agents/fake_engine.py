@@ -113,6 +113,9 @@ class FakeBatch:
     def abandon(self) -> None:
         self.abandoned = True
 
+    def forget(self) -> None:
+        self.records = ()
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -189,6 +192,9 @@ class FakeEngine:
         ticket = self.emit(topic, partition, key, value, headers)
         await ticket
         return ticket.offset
+
+    async def room(self) -> None:
+        """There is always room."""
 
     def owns(self, topic: str, partition: int) -> bool:
         return self.owned is None or (topic, partition) in self.owned

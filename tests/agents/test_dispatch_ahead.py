@@ -294,7 +294,7 @@ class Taking(NobodyAhead):
     def takes(self, partition: int) -> bool:
         return partition in self.partitions
 
-    def take(self, message: Message, partition: int, placed: Any) -> None:
+    def take(self, message: Message, partition: int, placed: Any, size_bytes: int = 0) -> None:
         self.taken.append((message, partition, placed))
 
     def send_off(self) -> None:
@@ -325,7 +325,7 @@ async def test_what_was_taken_in_goes_on_its_way_before_others_have_their_turn()
             self.waiting = 0
             self.seen: set[int] = set()
 
-        def take(self, message: Message, partition: int, placed: Any) -> None:
+        def take(self, message: Message, partition: int, placed: Any, size_bytes: int = 0) -> None:
             self.waiting += 1
 
         def send_off(self) -> None:

@@ -22,7 +22,7 @@ class Admission:
     def __init__(self, desk: Dispatch) -> None:
         self._desk = desk
 
-    def admit(self, message: Message, batch: BatchPort, source: RecordRef) -> None:
+    def admit(self, message: Message, batch: BatchPort, source: RecordRef, size_bytes: int = 0) -> None:
         """Take a message in once: new ones stand in line, repeats are told apart from redeliveries and conflicts."""
         message_id = message.message_id
         if message_id in self._desk.busy:
@@ -32,7 +32,7 @@ class Admission:
         if row is not None and not (row.state is LedgerState.CANCELLED and row.source is None):
             self._meet_row(message, row, batch, source)
             return
-        flight = Flight(message, batch.partition, source, batch, row=row)
+        flight = Flight(message, batch.partition, source, batch, row=row, size_bytes=size_bytes)
         if row is not None:
             flight.cancelled_by = (row.reason.detail if row.reason else "") or "cancelled before it arrived"
         self._desk.begin(flight)

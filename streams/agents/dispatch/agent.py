@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, MutableMapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -36,9 +35,11 @@ from streams.agents.dispatch.limits import Limits
 from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.dispatch.orders import Orders
 from streams.agents.dispatch.partitions import Partitions
+from streams.agents.dispatch.recent import Recent
 from streams.agents.dispatch.refusals import Refusals
 from streams.agents.dispatch.resting import Resting
 from streams.agents.dispatch.tasks import Tasks
+from streams.agents.dispatch.under_way import UnderWay
 from streams.agents.dispatch.waker import Waker
 from streams.agents.ports import BatchPort, EnginePort, TablePort
 from streams.agents.suppression_view import SuppressionView
@@ -50,8 +51,6 @@ from streams.serde.internal import Malformed, pack, unpack
 from streams.topics import PROVIDER_OUTCOMES, QUOTAS
 
 log = logging.getLogger(__name__)
-
-_RECENT = 50_000
 
 
 class Dispatch:
@@ -90,10 +89,9 @@ class Dispatch:
         self._outbound = config.topics.outbound("transactional")
         self.tasks = Tasks(crash)
         self._waiters: dict[str, list[Callable[[], None]]] = {}
-        self._recent: OrderedDict[str, Message] = OrderedDict()
-        self._under_way: Counter[Stream] = Counter()
+        self._recent = Recent(config.max_bytes_remembered)
+        self.under_way = UnderWay(config.max_in_flight, config.max_bytes_in_flight)
         self._decided: list[Settled] = []
-        self._landed = asyncio.Event()
         self.limits = Limits(config.recipient_limit, config.tenant_rate)
         self._accounts = accounts
         self.lanes = Lanes(self, providers, accounts)
@@ -128,7 +126,7 @@ class Dispatch:
     async def handle(self, batch: BatchPort) -> None:
         """Admit a run of messages and commands; answers when they have been taken in, not when they are sent."""
         stream = Stream.BULK if batch.topic.endswith(".bulk") else Stream.TRANSACTIONAL
-        await self._room(stream)
+        await self.under_way.room(stream)
         if not self.partitions.takes(batch.partition):
             batch.abandon()  # it was delivered before its partition began to leave: the next owner will have it
             return
@@ -139,7 +137,8 @@ class Dispatch:
                 continue
             found = unpack(record.value or b"")
             if isinstance(found, Message):
-                self._admission.admit(found, batch, RecordRef(batch.topic, batch.partition, record.offset))
+                source = RecordRef(batch.topic, batch.partition, record.offset)
+                self._admission.admit(found, batch, source, len(record.value or b""))
             elif isinstance(found, Malformed):
                 self._admission.dead_letter(batch, record, found.detail)
             else:
@@ -148,11 +147,6 @@ class Dispatch:
         self.observer.stage("route", perf_counter() - began_s)
         batch.release()
 
-    async def _room(self, stream: Stream) -> None:
-        while self._under_way[stream] >= self.config.max_in_flight:
-            self._landed.clear()
-            await self._landed.wait()
-
     # ------------------------------------------------------------------ finding a gate
 
     def take_off(self, flight: Flight) -> None:
@@ -160,17 +154,13 @@ class Dispatch:
         flight.generation = self.app.generation()
         self.resting.remove(flight.message.message_id)
         self.busy[flight.message.message_id] = flight
-        self._under_way[flight.message.stream] += 1
+        self.under_way.add(flight)
 
     def begin(self, flight: Flight) -> None:
         """A message that nobody has heard of, or only its cancellation: it stands in line."""
         self.take_off(flight)
         self.observer.requests(flight.message.stream.value, "accepted", 1)
         self.boarding.board(flight)
-
-    def under_way(self, stream: Stream) -> int:
-        """How many messages of a stream are ours and do not rest."""
-        return self._under_way[stream]
 
     def partition_of(self, message_id: str) -> int:
         """Where a message's row lives."""
@@ -216,7 +206,7 @@ class Dispatch:
             if flight.place is not None:
                 self._place_used(flight)
             if row is not None and row.state in (LedgerState.PARKED, LedgerState.UNCERTAIN):
-                self.remember(flight.message)
+                self.remember(flight.message, flight.size_bytes)
                 self.resting.add(message_id, flight.partition, row)
                 self._look_again(flight, row)
             elif row is not None and row.state in (LedgerState.SUPPRESSED, LedgerState.EXPIRED):
@@ -257,8 +247,7 @@ class Dispatch:
         self.boarding.return_probe(flight)
         message_id = flight.message.message_id
         if self.busy.get(message_id) is flight:  # else a lost partition was cleared in the meantime
-            self._under_way[flight.message.stream] -= 1
-            self._landed.set()
+            self.under_way.remove(flight)
             self.unlock(message_id)
 
     def unlock(self, message_id: str) -> None:
@@ -274,15 +263,13 @@ class Dispatch:
 
     # ------------------------------------------------------------------ messages at rest
 
-    def remember(self, message: Message) -> None:
+    def remember(self, message: Message, size_bytes: int = 0) -> None:
         """Keep a message that will be wanted soon, so that it need not be read from Kafka again."""
-        self._recent[message.message_id] = message
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+        self._recent.keep(message, size_bytes)
 
     async def message_of(self, message_id: str, row: AttemptRow) -> Message | None:
         """The message of a row, or None if its record is gone."""
-        kept = self._recent.pop(message_id, None)
+        kept = self._recent.take(message_id)
         if kept is not None or row.source is None:
             return kept
         return await self._load(row.source)
@@ -308,12 +295,12 @@ class Dispatch:
         for message_id, holder in list(self.busy.items()):
             if self.partition_of(message_id) == partition:
                 if holder is not None:
-                    self._under_way[holder.message.stream] -= 1
+                    self.under_way.remove(holder)
                 self._waiters.pop(message_id, None)
                 del self.busy[message_id]
-        self._landed.set()
         self.ahead.left(partition)
         self.partitions.left(partition)
+        self.waker.nudge()
 
     # ------------------------------------------------------------------ the clockwork
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streams.agents.dispatch.agent import Dispatch
 
 _ROOM_SHARE: Final = 0.5
-"""Of the messages that may be under way: beyond it older ones may wait in the topic, and go first."""
+"""Of what may be under way: beyond it older ones may wait in the topic, and go first."""
 
 
 class Expected:
@@ -65,23 +65,23 @@ class Ahead:
     def __init__(self, desk: Dispatch) -> None:
         self._desk = desk
         self._topic = desk.config.topics.outbound(Stream.TRANSACTIONAL)
-        self._most = int(_ROOM_SHARE * desk.config.max_in_flight)
         self._coming: dict[tuple[int, int], tuple[Flight, Expected]] = {}
         """By partition and offset: acknowledged, and not read yet."""
 
     def takes(self, partition: int) -> bool:
         """Whether messages of it may be taken in before their records."""
         desk = self._desk
-        return desk.partitions.takes(partition) and desk.under_way(Stream.TRANSACTIONAL) < self._most
+        full = desk.under_way.is_full(Stream.TRANSACTIONAL, _ROOM_SHARE)
+        return desk.partitions.takes(partition) and not full
 
-    def take(self, message: Message, partition: int, placed: PlacedPort) -> None:
+    def take(self, message: Message, partition: int, placed: PlacedPort, size_bytes: int = 0) -> None:
         """Take a message in that has just been emitted, if nobody has heard of it; ``send_off`` when all are in."""
         desk = self._desk
         message_id = message.message_id
         if not desk.owns(partition) or message_id in desk.busy or desk.book.row(partition, message_id) is not None:
             return
         expected = Expected()
-        flight = Flight(message, partition, None, expected, written=placed.ticket)
+        flight = Flight(message, partition, None, expected, written=placed.ticket, size_bytes=size_bytes)
         desk.begin(flight)
         placed.ticket.add_done_callback(lambda _: self._written(flight, expected, placed.offset))
 

@@ -162,7 +162,7 @@ class Boarding:
         row = flight.row
         if row is not None and row.state is LedgerState.PARKED and flight.batch is None:
             self._desk.end(flight)
-            self._desk.remember(flight.message)
+            self._desk.remember(flight.message, flight.size_bytes)
             self._desk.resting.add(flight.message.message_id, flight.partition, row, due_ms)
         else:
             self._desk.decide(flight, self._parked(flight, due_ms, ReceiptKind.ACCEPTED))

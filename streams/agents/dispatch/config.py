@@ -54,6 +54,10 @@ class DispatchConfig:
     """How long a started batch waits for company; without a free call slot it waits anyway."""
     max_in_flight: int = 20_000
     """Messages of one stream that may be under way in this process before its intake pauses."""
+    max_bytes_in_flight: int = 32 << 20
+    """The same in bytes of their records."""
+    max_bytes_remembered: int = 32 << 20
+    """Of messages at rest that are kept in memory until they are due."""
     bulk_share: float = 0.75
     """The part of a provider's concurrency that bulk may use while transactional mail could come."""
     lease_margin_s: float = 15.0

@@ -26,6 +26,8 @@ class Flight:
     batch: OffsetPort | None
     row: AttemptRow | None = None
     written: TicketPort | None = None
+    size_bytes: int = 0
+    """Of the message's record."""
     generation: int = 0
     """Of the consumer group when the flight began; rows are written only within it."""
     cancelled_by: str = ""

@@ -72,6 +72,7 @@ class Partitions:
         self._leaving.add(partition)
         desk.boarding.give_back(partition)
         desk.resting.drop(partition)
+        desk.waker.left(partition)
         desk.lanes.drop(partition)
         desk.limits.drop(partition)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING, assert_never
 
 from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.orders import found
+from streams.agents.dispatch.recent import size_of
+from streams.agents.dispatch.resting import stream_of
 from streams.agents.ports import BatchPort
 from streams.core.accounts import lane_of
 from streams.core.command import NoProof
 from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import AttemptRow, LedgerState
-from streams.core.message import Message, OnUncertain
+from streams.core.message import Message, OnUncertain, Stream
 from streams.core.receipt import ReceiptKind
 from streams.providers.base import CannotTell, Exchange, Found, NotFound, Provider, Question, resender_of
 
@@ -53,6 +56,8 @@ class Waker:
         self._unasked: dict[str, str] = {}
         """Messages in doubt whose provider could not be asked, and that provider: again when it is well."""
         self._early: set[str] = set()
+        self._crowd: dict[Stream, deque[tuple[int, str]]] = {stream: deque() for stream in Stream}
+        """Due, while too much of their stream is under way."""
 
     def nudge(self) -> None:
         """Something has changed: look at the due times again."""
@@ -73,10 +78,23 @@ class Waker:
     async def wake_due(self) -> int:
         """Wake some of the rows whose time has come; answers how many."""
         desk = self._desk
-        woken = desk.schedule.due(desk.clock(), _AT_ONCE)
+        woken = [*self._with_room(), *desk.schedule.due(desk.clock(), _AT_ONCE)]
         await asyncio.gather(*(self._wake(partition, message_id) for partition, message_id in woken))
         desk.boarding.send_off()
         return len(woken)
+
+    def _with_room(self) -> list[tuple[int, str]]:
+        """Of those who are due, as many as there is room for now; who came first goes first."""
+        return [
+            crowd.popleft()
+            for stream, crowd in self._crowd.items()
+            for _ in range(min(len(crowd), _AT_ONCE, self._desk.under_way.room_to_wake(stream)))
+        ]
+
+    def left(self, partition: int) -> None:
+        """The partition is being given away."""
+        for stream, crowd in self._crowd.items():
+            self._crowd[stream] = deque(one for one in crowd if one[0] != partition)
 
     async def _wake(self, partition: int, message_id: str) -> None:
         desk = self._desk
@@ -89,6 +107,11 @@ class Waker:
         row = desk.book.row(partition, message_id)
         if row is not None and row.source is None:
             return  # its record is on its way: see Admission
+        if row is not None and row.state is LedgerState.PARKED:
+            stream = stream_of(row)
+            if not desk.under_way.room_to_wake(stream):
+                self._crowd[stream].append((partition, message_id))
+                return
         if row is None or (row.due_ms > desk.clock() and not self._is_early(message_id)):
             return
         if row.state is LedgerState.PARKED:
@@ -122,7 +145,7 @@ class Waker:
             log.error("the record of parked message %s is gone; it cannot be sent", message_id)
             desk.unlock(message_id)
             return
-        flight = Flight(message, partition, row.source, None, row=row)
+        flight = Flight(message, partition, row.source, None, row=row, size_bytes=size_of(message))
         if flight.earlier is not None:
             flight.single = resender_of(self._providers.get(row.provider)) is not None
         desk.take_off(flight)

@@ -14,8 +14,8 @@ class TakesAhead(Protocol):
     def takes(self, partition: int) -> bool:
         """Whether there is any use in telling of messages in this partition."""
 
-    def take(self, message: Message, partition: int, placed: PlacedPort) -> None:
-        """A message that has just been emitted."""
+    def take(self, message: Message, partition: int, placed: PlacedPort, size_bytes: int = 0) -> None:
+        """A message that has just been emitted, as a record of that size."""
 
     def send_off(self) -> None:
         """That was all for now."""
@@ -28,7 +28,7 @@ class NobodyAhead:
         """Never."""
         return False
 
-    def take(self, message: Message, partition: int, placed: PlacedPort) -> None:
+    def take(self, message: Message, partition: int, placed: PlacedPort, size_bytes: int = 0) -> None:
         """Nothing is lost by that: the record comes."""
 
     def send_off(self) -> None:

@@ -91,9 +91,10 @@ def _giver(run: Run, item: Item, parts: list[Part]) -> tuple[Callable[[Part], No
     def give_one(part: Part) -> None:
         message, partition = message_for(part), ids.partition_of(part[0], partitions)
         if stream is Stream.TRANSACTIONAL and run.ahead.takes(partition):
-            placed = unit.place(topic, partition, part[0].encode(), pack(message))
+            value = pack(message)
+            placed = unit.place(topic, partition, part[0].encode(), value)
             if placed is not None and placed.near:
-                run.ahead.take(message, partition, placed)
+                run.ahead.take(message, partition, placed, len(value))
         else:
             unit.emit(topic, partition, part[0].encode(), pack(message))
 

@@ -40,9 +40,10 @@ class Run:
         self.bulk_door = is_bulk or batch.topic == intake.config.topics.name(SEND_REQUESTS_BULK)
 
     async def others(self) -> None:
-        """The other agents' turn; what was taken in ahead does not wait for it."""
+        """The other agents' turn, and Kafka's; what was taken in ahead does not wait for them."""
         self.ahead.send_off()
         await asyncio.sleep(0)
+        await self.intake.app.room()
 
     def refuse(self, record: RecordPort, invalid: Invalid, known: Known | None) -> None:
         """A dead letter for us, and for each message that can be told of it a refusal for the sender."""
