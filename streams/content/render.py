@@ -143,26 +143,46 @@ def render_one(
 
 
 class Renderer:
-    """Compiled contents by content hash, the most recently used ones; failures are remembered too."""
+    """Compiled contents by content hash, the most recently used ones; failures are remembered too.
 
-    def __init__(self, max_entries: int = 256, limits: Limits | None = None, *, text_from_html: bool = True) -> None:
+    At most so many, and of so many characters together; a single larger one is kept as long as it is the last.
+    """
+
+    def __init__(
+        self,
+        max_entries: int = 256,
+        limits: Limits | None = None,
+        *,
+        text_from_html: bool = True,
+        max_chars: int = 16_000_000,
+    ) -> None:
         self._max_entries = max_entries
+        self._max_chars = max_chars
+        self._chars = 0
         self._text_from_html = text_from_html
         self._limits = limits or Limits()
-        self._cached: OrderedDict[str, Compiled | RenderFailure] = OrderedDict()
+        self._cached: OrderedDict[str, tuple[Compiled | RenderFailure, int]] = OrderedDict()
 
     def compiled(self, content: Content, content_hash: str) -> Compiled | RenderFailure:
         """The compiled content; ``content_hash`` must be its hash."""
-        found = self._cached.get(content_hash)
-        if found is None:
-            found = self._cached[content_hash] = compile_content(
-                content, self._limits, text_from_html=self._text_from_html
-            )
-            if len(self._cached) > self._max_entries:
-                self._cached.popitem(last=False)
-        else:
+        kept = self._cached.get(content_hash)
+        if kept is not None:
             self._cached.move_to_end(content_hash)
+            return kept[0]
+        found = compile_content(content, self._limits, text_from_html=self._text_from_html)
+        chars = _chars(content)
+        self._cached[content_hash] = found, chars
+        self._chars += chars
+        while len(self._cached) > self._max_entries or (self._chars > self._max_chars and len(self._cached) > 1):
+            self._chars -= self._cached.popitem(last=False)[1][1]
         return found
+
+
+def _chars(content: Content) -> int:
+    """Of what is kept of a content once it is compiled."""
+    template = content.template
+    sources = (content, template) if template is not None else (content,)
+    return sum(len(one.subject) + len(one.text) + len(one.html) for one in sources)
 
 
 # ---------------------------------------------------------------------------------------- compiling

@@ -222,6 +222,18 @@ def test_a_content_is_compiled_once() -> None:
     assert isinstance(renderer.compiled(content("{{"), "x"), RenderFailure)
 
 
+def test_compiled_contents_are_bounded_in_characters_too() -> None:
+    renderer = Renderer(max_chars=1_000)
+    first = renderer.compiled(content("A" * 300), "a")
+    renderer.compiled(content("B" * 300), "b")
+    assert renderer.compiled(content("A" * 300), "a") is first
+    large = renderer.compiled(content("C" * 2_000), "c")
+    assert renderer.compiled(content("C" * 2_000), "c") is large, (
+        "what is used again and again is kept whatever its size"
+    )
+    assert renderer.compiled(content("A" * 300), "a") is not first
+
+
 names = st.sampled_from(["name", "order", "x.y", "x['y z']", "x.y[0]"])
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
