@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.faults.beside import Beside
 from tests.faults.figures import Figures
 from tests.faults.report import page, summary
 from tests.faults.rows import HERE, ROWS, Row, find
@@ -86,3 +88,35 @@ def test_a_row_that_takes_too_long_puts_away_what_it_has_set_up(tmp_path: Path) 
     (result,) = Runner(tmp_path / "kept", short=True, fresh=True, jobs=1).run([row(tmp_path, "slow", body, limit_s=8)])
     assert result["ended"] == "not within 8 s"
     assert done.exists()
+
+
+class Broken(Beside):
+    """Fails: at once, or when it is let go, later than its block has patience for."""
+
+    def __init__(self, *, stays: bool = False) -> None:
+        super().__init__()
+        self.patience_s = 0.0 if stays else 30.0
+        self.go = threading.Event()
+        if not stays:
+            self.go.set()
+
+    def run(self) -> None:
+        self.go.wait()
+        raise OSError("no such topic")
+
+
+def test_what_fails_beside_a_test_fails_the_test() -> None:
+    with pytest.raises(OSError, match="no such topic"), Broken():
+        pass
+
+
+def test_what_does_not_end_beside_a_test_fails_the_test() -> None:
+    broken = Broken(stays=True)
+    with pytest.raises(TimeoutError, match="Broken did not end within 0 s"), broken:
+        assert not broken.ending
+    broken.go.set()
+
+
+def test_a_test_that_fails_by_itself_tells_its_own_failure() -> None:
+    with pytest.raises(ValueError, match="by itself"), Broken():
+        raise ValueError("by itself")

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from tests.faults.beside import Beside
 from tests.fleet import Fleet, campaign, ids_of, single
 
 CAMPAIGN = 900
 _STORED_WITHIN_S = 120
 
 
-class Load:
-    """Use it as a context manager: it begins, and on leaving everything that was asked for is on Kafka.
+class Load(Beside):
+    """It begins, and on leaving everything that was asked for is on Kafka.
 
     Each second ``per_s`` messages: nine in ten in campaigns of at most 900, the others alone. What is in doubt is to be
     sent again, so that nothing waits for a person and every message must end. ``fields`` are further ones of each
     request; ``numbers_from`` keeps several loads of one fleet apart.
     """
 
+    patience_s = _STORED_WITHIN_S + 10
+
     def __init__(self, fleet: Fleet, per_s: int, *, numbers_from: int = 0, **fields: Any) -> None:
+        super().__init__()
         self.ids: set[str] = set()
         """Grows while it runs."""
         self.refused: list[str] = []
@@ -35,30 +37,16 @@ class Load:
         self._fleet = fleet
         self._requests = _mixed(per_s, numbers_from, {"on_uncertain": "resend", **fields})
         self._per_s = per_s
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(_STORED_WITHIN_S + 10)
-        if kind is None:
-            assert not self.refused, self.refused[:3]
-
-    def _run(self) -> None:
+    def run(self) -> None:
         producer = Producer(
             {"bootstrap.servers": self._fleet.bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 2}
         )
         due_s = time.monotonic()
         for request in self._requests:
-            while (left_s := due_s - time.monotonic()) > 0 and not self._end.is_set():
+            while (left_s := due_s - time.monotonic()) > 0 and not self.ending:
                 producer.poll(min(left_s, 0.05))
-            if self._end.is_set():
+            if self.ending:
                 break
             bulk = request["stream"] == "bulk"
             topic = self._fleet.prefix + ("send-requests.bulk" if bulk else "send-requests")
@@ -68,6 +56,7 @@ class Load:
             due_s += len(request["recipients"]) / self._per_s
         if left := producer.flush(_STORED_WITHIN_S):
             self.refused.append(f"{left} requests were not stored within {_STORED_WITHIN_S} s")
+        assert not self.refused, self.refused[:3]
 
     def _reported(self, began_s: float) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, message: Message) -> None:

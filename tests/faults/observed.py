@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from types import TracebackType
-from typing import Self
 
 import psutil
 
 from streams.core.event import EventType
 from streams.core.ids import partition_of
+from tests.faults.beside import Beside
 from tests.fleet import Fleet
 
 _LOOK_S = 0.05
 MEGABYTE = 1 << 20
 
 
-class Observed:
-    """A thread that looks again and again until the context is left; what fails in it fails the test."""
+class Observed(Beside):
+    """Looks again and again."""
 
     every_s = _LOOK_S
 
-    def __init__(self) -> None:
-        self._end = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
+    @abstractmethod
     def look(self) -> None:
-        raise NotImplementedError
+        """At one thing, once."""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(30)
-        if kind is None and self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            while not self._end.wait(self.every_s):
-                self.look()
-        except BaseException as exc:  # noqa: BLE001 - shown by the test
-            self._error = exc
+    def run(self) -> None:
+        while not self.pause(self.every_s):
+            self.look()
 
 
 class Flow(Observed):

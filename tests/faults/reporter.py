@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 
 from streams.sandbox.mailgun_events import signature
+from tests.faults.beside import Beside
 from tests.fleet import SECRETS, Fleet, ids_of, single
 
 _GIVES_UP_S = 30.0
@@ -30,37 +29,31 @@ class Answer:
     status: int
 
 
-class Reporter:
-    """Use it as a context manager: signed Mailgun webhooks of opened mail, ``per_s`` of them, none of them twice."""
+class Reporter(Beside):
+    """Signed Mailgun webhooks of opened mail, ``per_s`` of them, none of them twice."""
+
+    patience_s = _GIVES_UP_S + 10
 
     def __init__(self, fleet: Fleet, per_s: float, key: str = SECRETS["FLEET_SIGNING_KEY"]) -> None:
+        super().__init__()
         self.answers: list[Answer] = []
         self._url = f"{fleet.ingress_url}/webhooks/mailgun"
         self._per_s = per_s
         self._key = key.encode()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(_GIVES_UP_S + 10)
 
     def of(self, *statuses: int, since_s: float = 0.0) -> list[Answer]:
         """The answers of these statuses to what was posted since then."""
         return [one for one in self.answers if one.status in statuses and one.began_s >= since_s]
 
-    async def _run(self) -> None:
+    def run(self) -> None:
+        asyncio.run(self._report())
+
+    async def _report(self) -> None:
         posts: set[asyncio.Task[None]] = set()
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
             for number in itertools.count():
-                if self._end.is_set():
+                if self.ending:
                     break
                 post = asyncio.create_task(self._post(session, number))
                 posts.add(post)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
+
+from tests.faults.beside import Beside
 
 Readings = Mapping[str, Callable[[], float]]
 
@@ -41,15 +40,14 @@ class Series:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-class Sampler:
+class Sampler(Beside):
     """Reads everything every ``every_s``; a reading that fails (the process is away) leaves a gap."""
 
     def __init__(self, readings: Readings, every_s: float) -> None:
+        super().__init__()
         self.series = {name: Series() for name in readings}
         self._readings = readings
         self._every_s = every_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self._began_s = time.monotonic()
 
     @property
@@ -57,19 +55,8 @@ class Sampler:
         """Since the beginning."""
         return time.monotonic() - self._began_s
 
-    def __enter__(self) -> Self:
-        self._began_s = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(30)
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
+    def run(self) -> None:
+        while not self.ending:
             for name, read in self._readings.items():
                 try:
                     value = read()
@@ -77,7 +64,7 @@ class Sampler:
                     continue
                 self.series[name].seconds.append(self.seconds)
                 self.series[name].values.append(value)
-            self._stop.wait(self._every_s)
+            self.pause(self._every_s)
 
 
 def rss_mb(pid: int) -> Callable[[], float]:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import itertools
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psutil
 import pytest
@@ -26,6 +24,7 @@ from streams.core.event import DeliveryEvent, EventType
 from streams.core.ledger import AttemptRow, LedgerState
 from streams.serde.internal import unpacker
 from tests.brokers import KafkaServer
+from tests.faults.beside import Beside
 from tests.faults.figures import Figures
 from tests.fleet import Fleet, campaign, single
 from tests.fleet.log import rows
@@ -48,39 +47,24 @@ def out_of_order(events: Iterable[DeliveryEvent]) -> set[str]:
     return wrong
 
 
-class Load:
-    """Requests at a steady pace from a thread: 40 single messages and half a campaign of 20 a second."""
+class Traffic(Beside):
+    """Requests at a steady pace: 40 single messages and half a campaign of 20 a second."""
+
+    patience_s = 60.0
 
     def __init__(self, fleet: Fleet) -> None:
+        super().__init__()
         self.ids: set[str] = set()
-        self.error: BaseException | None = None
         self._fleet = fleet
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(60)
-        if kind is None:
-            assert self.error is None, self.error
-
-    def _run(self) -> None:
-        try:
-            for tick in itertools.count():
-                if self._end.wait(0.5):
-                    return
-                requests = [single(n, FATES[n % len(FATES)]) for n in range(20 * tick, 20 * tick + 20)]
-                if tick % 4 == 0:
-                    requests.append(campaign(tick, 20))
-                self.ids |= self._fleet.produce(requests)
-        except BaseException as exc:  # noqa: BLE001 - shown by the test
-            self.error = exc
+    def run(self) -> None:
+        for tick in itertools.count():
+            if self.pause(0.5):
+                return
+            requests = [single(n, FATES[n % len(FATES)]) for n in range(20 * tick, 20 * tick + 20)]
+            if tick % 4 == 0:
+                requests.append(campaign(tick, 20))
+            self.ids |= self._fleet.produce(requests)
 
 
 @pytest.mark.timeout(200)
@@ -95,7 +79,7 @@ def test_workers_come_and_go_under_load_and_nothing_is_lost_or_done_twice(
         for name in workers:
             fleet.start_worker(name)
         fleet.until("both workers are ready", lambda: all(map(fleet.is_ready, workers)), 60)
-        with Load(fleet) as load:
+        with Traffic(fleet) as load:
             begin_s = time.monotonic()
             for change in range(changes):
                 due_s = begin_s + (change + 1) * every_s

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.brokers import KafkaServer
+from tests.faults.beside import Beside
 from tests.faults.figures import Figures
 from tests.faults.sampling import Sampler, descriptors, draw, rss_mb
 from tests.fleet import Fleet, campaign, ids_of, single
@@ -43,14 +43,12 @@ def traffic() -> Iterator[tuple[dict[str, Any], int]]:
 
 
 class Sender:
-    """Produces at a pace, in a thread of its own; remembers the ids of all messages."""
+    """Produces requests; remembers the ids of all messages."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.ids: set[str] = set()
         self._fleet = fleet
         self._traffic = traffic()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._producer = Producer({"bootstrap.servers": fleet.bootstrap, "acks": "all", "linger.ms": 5})
 
     def send(self, messages: int) -> None:
@@ -67,30 +65,35 @@ class Sender:
         """Send so many, wait for them, and tell the pace in messages per second: from a tenth sent to all sent."""
         sent = self._fleet.seen.sent
         self.send(messages)
-        assert self._producer.flush(60) == 0
+        self.flush()
         goal = len(self.ids)
         self._fleet.until("a tenth is sent", lambda: len(sent) >= goal - 0.9 * messages, 240)
         began_s, before = time.monotonic(), len(sent)
         self._fleet.until("the backlog is sent", lambda: len(sent) >= goal, 240)
         return (goal - before) / (time.monotonic() - began_s)
 
-    def start(self, per_s: float) -> None:
-        """Go on at this pace until `stop`."""
-        self._thread = threading.Thread(target=self._run, args=(per_s,), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(30)
+    def flush(self) -> None:
+        """Wait until Kafka has it all."""
         assert self._producer.flush(60) == 0
 
-    def _run(self, per_s: float) -> None:
-        began_s, before = time.monotonic(), len(self.ids)
-        while not self._stop.wait(0.1):
-            due = int((time.monotonic() - began_s) * per_s) - (len(self.ids) - before)
+
+class Pace(Beside):
+    """Sends so many messages a second, and waits until Kafka has them all."""
+
+    patience_s = 90.0
+
+    def __init__(self, sender: Sender, per_s: float) -> None:
+        super().__init__()
+        self._sender = sender
+        self._per_s = per_s
+
+    def run(self) -> None:
+        began_s, before = time.monotonic(), len(self._sender.ids)
+        while not self.pause(0.1):
+            due = int((time.monotonic() - began_s) * self._per_s) - (len(self._sender.ids) - before)
             if due > 0:
-                self.send(due)
+                self._sender.send(due)
+        self._sender.flush()
 
 
 def taken_twice(ledger: Path) -> tuple[set[str], set[str]]:
@@ -126,12 +129,10 @@ def test_nothing_grows_at_seventy_percent_of_the_capacity(
             "open messages": lambda: float(len(sender.ids) - len(fleet.seen.ended)),
             "event loop": lambda: 1000 * fleet.metric("w1", "streams_event_loop_delay_seconds"),
         }
-        with Sampler(readings, max(1.0, LENGTH_S / 600)) as sampler:
-            before = len(sender.ids)
-            sender.start(SHARE * capacity)
+        before = len(sender.ids)
+        with Sampler(readings, max(1.0, LENGTH_S / 600)) as sampler, Pace(sender, SHARE * capacity):
             fleet.until("the time is over", lambda: sampler.seconds >= LENGTH_S, LENGTH_S + 60)
             pace = (len(sender.ids) - before) / sampler.seconds
-            sender.stop()
         fleet.until("every message has ended", lambda: fleet.seen.ended >= sender.ids, 120)
         restarts = worker.returncode is not None
     series = {name: line.after(WARM_S) for name, line in sampler.series.items()}
