@@ -2,12 +2,8 @@
 
 The views of the workers (``agents.breaker_view``) and the agent (``agents.breakers``, which folds by ``core.breaker``)
 are the real ones. Decisions, then the window's row, then the offset go to Kafka one by one; the agent's owner may die
-between any two of them, and the next one goes on from any offset that was safe. What the world makes sure of:
-
-1. A probe is begun within a lease of its own, and one lease begins no second one.
-2. The window is what folding every sum once, in order, gives: after repeats, redeliveries and changes of the owner.
-3. One epoch is one decision. A breaker closes only because a probe has succeeded.
-4. Who has seen ``consecutive`` failures in a row does not call, and the agent that is told of them opens.
+between any two of them, and the next one goes on from any offset that was safe. What the world makes sure of is in
+:mod:`tests.models.breaker_promises`.
 """
 
 from __future__ import annotations
@@ -20,35 +16,14 @@ from typing import Any
 import msgspec
 
 from streams.agents.breaker_view import BreakerView, Door
-from streams.agents.breakers import Breakers
-from streams.core import breaker as core
-from streams.core.breaker import BreakerPolicy, BreakerRecord, BreakerState, BreakerWindow, OutcomeSum
-from streams.serde.internal import pack, unpacker
+from streams.core.breaker import BreakerRecord, BreakerState, BreakerWindow, OutcomeSum
+from tests.models import breaker_promises as promises
+from tests.models.breaker_agent import Unit, Windows, fold, window_in
+from tests.models.breaker_scenario import FAILS, KILL, KILL_OWNER, NAME, NOT_USED, NOW, REPEAT, BreakerScenario
 from tests.models.breaker_state import key_of
 from tests.models.explorer import Move
-from tests.models.log import Rec
 
-NOW = 1_700_000_000_000
-NAME = "mailgun"
-KILL, KILL_OWNER, REPEAT, NOT_USED, FAILS = "kill", "kill owner", "repeat", "not used", "fails"
 _MOST_UNREAD = 2
-POLICY = BreakerPolicy(window_s=30, min_requests=1_000, consecutive=2, open_s=1, max_open_s=2, probe_lease_s=2)
-_read_window = unpacker(BreakerWindow)
-_fold = core.fold
-"""As it was before anybody changed it for a test."""
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerScenario:
-    """How many faults there may be, of which kinds, among which workers, under which policy."""
-
-    name: str
-    faults: int = 1
-    kinds: frozenset[str] = frozenset({KILL, KILL_OWNER, REPEAT, NOT_USED, FAILS})
-    workers: tuple[str, ...] = ("w1", "w2")
-    heals: bool = True
-    """Else the provider stays down, and the end is a breaker that is not closed."""
-    policy: BreakerPolicy = POLICY
 
 
 @dataclass(slots=True, eq=False)
@@ -59,44 +34,6 @@ class Caller:
     view: BreakerView
     read: int = 0
     call: int | None = None
-
-
-@dataclass(slots=True)
-class Unit:
-    """The work on one sum, in the order of :class:`streams.agents.ports.UnitPort`: emitted, kept, committed."""
-
-    offset: int
-    emitted: list[bytes]
-    row: bytes | None = None
-
-    def emit(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> None:
-        assert value is not None
-        self.emitted.append(value)
-
-    def put(self, table: Any, key: bytes, value: bytes) -> None:
-        self.row = table.rows[key] = value
-
-    def finish(self) -> None: ...
-    async def room(self) -> None: ...
-
-
-class Windows:
-    """The agent's table as its owner sees it."""
-
-    name = "breaker_windows"
-
-    def __init__(self, rows: dict[bytes, bytes]) -> None:
-        self.rows = dict(rows)
-
-    def get(self, partition: int, key: bytes) -> bytes | None:
-        return self.rows.get(key)
-
-
-@dataclass(slots=True)
-class _Batch:
-    topic: str
-    partition: int
-    records: list[Rec]
 
 
 class BreakerWorld:
@@ -233,25 +170,15 @@ class BreakerWorld:
             return
         epoch = caller.view.spend_probe(NAME) if door is Door.PROBE else 0
         caller.call = epoch
+        promises.begun(self, name, caller, epoch)
         if epoch:
-            if self._now_ms >= self.leases.get(epoch, 0):
-                self.wrong.append(f"{name} begins a probe without a lease: it has run out")
-            if epoch in self.begun:
-                self.wrong.append(f"{name} begins a second probe of one lease")
             self.begun.add(epoch)
-        elif caller.view._tally(NAME).run_failed >= self.scenario.policy.consecutive and self._is_shut(caller):
-            self.wrong.append(f"{name} calls after {caller.view._tally(NAME).run_failed} failures in a row")
-
-    def _is_shut(self, caller: Caller) -> bool:
-        return self._now_ms < caller.view._tally(NAME).shut_until_ms
 
     def _end(self, name: str, caller: Caller) -> None:
         epoch, caller.call = caller.call or 0, None
         if self.failing:
             caller.view.failed(NAME, self._now_ms, "503", epoch)
-            run = caller.view._tally(NAME).run_failed
-            if run >= self.scenario.policy.consecutive and caller.view.door(NAME, self._now_ms) is Door.OPEN:
-                self.wrong.append(f"{name}'s door is open after {run} failures in a row")
+            promises.failed(self, name, caller)
         else:
             caller.view.succeeded(NAME, epoch)
             self.succeeded.add(epoch)
@@ -277,56 +204,21 @@ class BreakerWorld:
     def _fold(self) -> None:
         offset = self.position
         before = self.window()
-        unit = Unit(offset, [])
-        agent = Breakers(
-            None,  # type: ignore[arg-type]
-            self.windows,  # type: ignore[arg-type]
-            "breakers",
-            lambda app, batch: unit,
-            self.scenario.policy,
-        )
-        batch = _Batch("provider-outcomes", 0, [Rec(offset, NAME.encode(), pack(self.sums[offset]))])
-        try:
-            agent.handle(batch).send(None)  # type: ignore[arg-type]
-        except StopIteration:
-            pass
-        else:
-            raise AssertionError("the agent waits for something")
-        self.units.append(unit)
+        self.units.append(fold(self.windows, offset, self.sums[offset], self.scenario.policy))
         self.position += 1
         self.covered = max(self.covered, self.position)
-        self._check(before, offset)
+        promises.folded(self, before, offset)
         if not self.owner_may_die:
             while self.units:  # when nobody can die in between, nobody sees the steps
                 self._step()
 
     def window(self) -> BreakerWindow:
         """As the owner has it."""
-        kept = self.windows.rows.get(NAME.encode())
-        window = BreakerWindow(BreakerRecord(NAME)) if kept is None else _read_window(kept)
-        assert isinstance(window, BreakerWindow)
-        return window
+        return window_in(self.windows.rows) or BreakerWindow(BreakerRecord(NAME))
 
     def row(self) -> BreakerWindow | None:
         """As it is on Kafka."""
-        kept = self.rows.get(NAME.encode())
-        window = None if kept is None else _read_window(kept)
-        assert window is None or isinstance(window, BreakerWindow)
-        return window
-
-    def _check(self, before: BreakerWindow, offset: int) -> None:
-        expected, counted = BreakerWindow(BreakerRecord(NAME)), set()
-        for outcome in self.sums[: self.covered]:
-            if (outcome.worker, outcome.sequence) not in counted:
-                counted.add((outcome.worker, outcome.sequence))
-                expected = _fold(expected, outcome, self.scenario.policy)
-        after, outcome = self.window(), self.sums[offset]
-        if after != expected:
-            self.wrong.append(f"a sum was not counted exactly once: {_told(after)}, not {_told(expected)}")
-        fresh = before.seen.get(outcome.worker, -1) < outcome.sequence and outcome.epoch >= before.record.epoch
-        many = outcome.run_failed >= self.scenario.policy.consecutive
-        if before.record.state is BreakerState.CLOSED and fresh and many and after.record.state is BreakerState.CLOSED:
-            self.wrong.append(f"{outcome.run_failed} failures in a row do not open it")
+        return window_in(self.rows)
 
     def _next_step(self) -> str:
         unit = self.units[0]
@@ -344,11 +236,7 @@ class BreakerWorld:
         self.units.pop(0)
 
     def _publish(self, record: BreakerRecord) -> None:
-        for earlier in self.decisions:
-            if earlier.epoch == record.epoch and earlier != record:
-                self.wrong.append(f"epoch {record.epoch} is two decisions: {earlier.state.value}, {record.state.value}")
-        if record.state is BreakerState.CLOSED and record.epoch - 1 not in self.succeeded:
-            self.wrong.append("it closes although no probe has succeeded")
+        promises.published(self, record)
         if record.state is BreakerState.HALF_OPEN:
             self.leases[record.epoch] = record.lease_until_ms
         self.decisions.append(record)
@@ -360,8 +248,3 @@ def _words(outcome: OutcomeSum) -> str:
     said += ["asks for the probe" if outcome.asks_probe else ""]
     said += [{1: "the probe succeeded", -1: "the probe failed"}.get(outcome.probe_result, "")]
     return f"“{outcome.worker.partition('.')[0]}: {', '.join(word for word in said if word) or 'nothing'}”"
-
-
-def _told(window: BreakerWindow) -> str:
-    counts = f"{sum(bad for _, _, bad in window.buckets)} failed of {sum(g + b for _, g, b in window.buckets)}"
-    return f"{window.record.state.value} (epoch {window.record.epoch}, {counts}, runs {window.runs})"

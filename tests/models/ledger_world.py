@@ -21,19 +21,17 @@ from streams.core.receipt import Receipt, ReceiptKind
 from streams.providers.base import HttpResponse, NoResponse, Question
 from streams.serde.internal import pack, unpack
 from tests.models import promises
+from tests.models.course import ordinary
 from tests.models.explorer import Move
 from tests.models.faults import possible
-from tests.models.log import ATTEMPTS, OUTBOUND, RECEIPTS, SESSION_MS, Kafka, Outgoing
+from tests.models.log import ATTEMPTS, OUTBOUND, RECEIPTS, Kafka, Outgoing
 from tests.models.provider import Acceptance, Asked, Call, finding
 from tests.models.scenario import NOW, Scenario, message_of
 from tests.models.state import key_of
-from tests.models.words import said, whose, words
-from tests.models.worker import HEARTBEAT_LIMIT_S, VISIBILITY_S, Worker, read_row
+from tests.models.worker import VISIBILITY_S, Worker, read_row
 
 _VISIBILITY_MS = int(1000 * VISIBILITY_S)
 _LATE_MS = 2_000
-_MOST_UNREAD = 2
-"""Time does not pass a worker or track by that has so much to read: nobody is slower than that for ever."""
 
 
 class LedgerWorld:
@@ -71,7 +69,7 @@ class LedgerWorld:
                 self.kafka.append(OUTBOUND, message.message_id.encode(), value, "intake")
         self.fresh = ""
         """Who was killed last: the other one is given the partition (two fresh workers are alike)."""
-        self._give("w1")
+        self.give("w1")
 
     def now(self) -> int:
         return self._now_ms
@@ -89,10 +87,7 @@ class LedgerWorld:
             worker.die()
 
     def moves(self) -> Iterator[Move]:
-        yield from self._worker_moves()
-        yield from self._provider_moves()
-        yield from self._group_moves()
-        yield from self._other_moves()
+        yield from ordinary(self)
         if self.faults:
             for kind, label, act in possible(self):
                 if kind in self.scenario.kinds:
@@ -124,27 +119,6 @@ class LedgerWorld:
         return all(promises.has_ended(self, message.message_id) for message in self.messages)
 
     # ------------------------------------------------------------------ workers and Kafka
-
-    def _worker_moves(self) -> Iterator[Move]:
-        for name, worker in self.workers.items():
-            for topic in (OUTBOUND, RECEIPTS, ATTEMPTS):
-                one = next((one for one in worker.engine.outgoing if one.topic == topic), None)
-                if one is not None and not one.held and not self.is_late(name, one):
-                    yield Move(f"Kafka takes {said(self, one)} of {name}", partial(self.takes, worker, one))
-            if worker.active and worker.position < len(self.kafka.logs[OUTBOUND]):
-                record = unpack(self.kafka.logs[OUTBOUND][worker.position].value or b"")
-                yield Move(f"{name} reads {words(record)} (offset {worker.position})", worker.read)
-            if worker.active and self.scenario.ahead:
-                for number, message in enumerate(self.messages):
-                    if not self._is_requested(message.message_id):
-                        take = partial(worker.take_in, message, self.packed[number])
-                        yield Move(f"intake on {name} takes request {number + 1} in", take)
-
-    def _is_requested(self, message_id: str) -> bool:
-        key = message_id.encode()
-        if any(one.topic == OUTBOUND and one.key == key for w in self.workers.values() for one in w.engine.outgoing):
-            return True
-        return self.is_on_kafka(message_id)
 
     def is_on_kafka(self, message_id: str) -> bool:
         (value,) = (p for p, m in zip(self.packed, self.messages, strict=True) if m.message_id == message_id)
@@ -195,24 +169,7 @@ class LedgerWorld:
     def may_come(self, call: Call) -> bool:
         return not call.taken and self._now_ms <= call.deadline_ms
 
-    def _provider_moves(self) -> Iterator[Move]:
-        for call in self.calls:
-            what = f"attempt {call.attempt}{whose(self, call.message_id)} of {call.worker}"
-            if self.may_come(call):
-                yield Move(f"the provider takes {what}", partial(self._take, call), fair=call.open)
-            elif call.taken and call.open:
-                theirs = self._theirs(call)
-                yield Move(f"the answer to {what} arrives", partial(self.answer, call, 200, theirs))
-        for asked in self.questions:
-            of = f"attempt {asked.question.attempt}{whose(self, asked.question.message_id)}"
-            yield Move(f"the provider says what it knows of {of}", partial(self.say, asked, None))
-        for one in self.taken:
-            if len(one.reported) < len(one.reports):
-                kind = one.reports[len(one.reported)]
-                label = f"the provider reports attempt {one.attempt}{whose(self, one.message_id)} as {kind}"
-                yield Move(label, partial(self.report, one, kind))
-
-    def _take(self, call: Call) -> None:
+    def take(self, call: Call) -> None:
         before = [one for one in self.taken if one.message_id == call.message_id]
         reports = self.scenario.reports
         theirs = f"p-{call.attempt}-{len(before) + 1}"
@@ -222,7 +179,7 @@ class LedgerWorld:
         call.taken = True
         promises.taken_again(self, call, before)
 
-    def _theirs(self, call: Call) -> str:
+    def theirs(self, call: Call) -> str:
         return next(
             one.theirs for one in self.taken if (one.message_id, one.attempt) == (call.message_id, call.attempt)
         )
@@ -266,30 +223,14 @@ class LedgerWorld:
 
     # ------------------------------------------------------------------ the group
 
-    def _give(self, name: str, committed: int = 0) -> None:
+    def give(self, name: str, committed: int = 0) -> None:
         """``committed`` is where the group goes on: any offset that was safe to commit may have been."""
         self.kafka.owner, self.kafka.generation = name, self.kafka.generation + 1
         self.points = [committed]
         self.repairing.clear()
         self.workers[name].assign(self.kafka.generation, committed)
 
-    def _giving(self, label: str, name: str) -> Iterator[Move]:
-        for at in self.points:
-            yield Move(f"{label} {name}, from offset {at} on", partial(self._give, name, at))
-
-    def _group_moves(self) -> Iterator[Move]:
-        if not self.kafka.owner:
-            for name, worker in self.workers.items():
-                if name not in self.heartbeat_ms and worker.assignment is None and name != self.fresh:
-                    yield from self._giving("the group gives the partition to", name)
-        for name in self.heartbeat_ms:
-            yield Move(f"{name} hears from the group again", partial(self._heal, name))
-            if self.kafka.owner == name and self.heartbeat_age_ms(name) >= SESSION_MS:
-                (other,) = (w for w in self.workers if w != name)
-                if self.workers[other].assignment is None:
-                    yield from self._giving(f"the group gives up {name}: the partition goes to", other)
-
-    def _heal(self, name: str) -> None:
+    def heal(self, name: str) -> None:
         worker = self.workers[name]
         del self.heartbeat_ms[name]
         if self.kafka.owner == name:
@@ -312,21 +253,7 @@ class LedgerWorld:
 
     # ------------------------------------------------------------------ track, people and time
 
-    def _other_moves(self) -> Iterator[Move]:
-        if self.tracked < len(self.kafka.logs[RECEIPTS]):
-            receipt = unpack(self.kafka.logs[RECEIPTS][self.tracked].value or b"")
-            yield Move(f"track reads {words(receipt)}", self._read_receipt)
-        if (until_ms := self._next_ms()) is not None:
-            yield Move(f"{(until_ms - self._now_ms) / 1000:g} s pass", partial(self._pass, until_ms))
-        for message in self.messages:
-            state = self.track.get(message.message_id)
-            if self.cancels:
-                yield Move(f"a person cancels{whose(self, message.message_id)}", partial(self._cancel, message), False)
-            if self.retries and state is not None and state.terminal and state.attempts:
-                label = f"a person sends attempt {state.attempts[-1].number}{whose(self, message.message_id)} again"
-                yield Move(label, partial(self._retry, message, state.attempts[-1].number), False)
-
-    def _read_receipt(self) -> None:
+    def read_receipt(self) -> None:
         record = self.kafka.logs[RECEIPTS][self.tracked]
         receipt = unpack(record.value or b"")
         assert isinstance(receipt, Receipt)
@@ -349,47 +276,22 @@ class LedgerWorld:
             self.told.add((receipt.message_id, receipt.kind, receipt.attempt))
         offset = self.kafka.append(RECEIPTS, key, value, writer)
         if not self.scenario.slow_track:
-            self._read_receipt()
+            self.read_receipt()
         return offset
 
     def _command(self, command: Command) -> None:
         self.kafka.append(OUTBOUND, command.message_id.encode(), pack(command), "person")
 
-    def _cancel(self, message: Message) -> None:
+    def cancel(self, message: Message) -> None:
         self.cancels -= 1
         self._command(Cancel(message.message_id, "ann"))
 
-    def _retry(self, message: Message, attempt: int) -> None:
+    def retry(self, message: Message, attempt: int) -> None:
         self.retries -= 1
         self.resent.add((message.message_id, attempt))
         self._command(Retry(message.message_id, attempt, "ann"))
 
-    def _next_ms(self) -> int | None:
-        """The next time at which anything could be different; None while somebody is too far behind to wait."""
-        log = self.kafka.logs
-        if len(log[RECEIPTS]) - self.tracked >= _MOST_UNREAD:
-            return None
-        times: list[int] = []
-        for worker in self.workers.values():
-            if worker.active and len(log[OUTBOUND]) - worker.position >= _MOST_UNREAD:
-                return None
-            if worker.active and (due_ms := worker.dispatch.schedule.next_due_ms()) is not None:
-                times.append(due_ms)
-            heard = worker.name not in self.heartbeat_ms  # else it looks again and again whether it is
-            if heard and (timer_ms := worker.loop.next_timer_ms()) is not None:
-                times.append(timer_ms)
-        for name, heard_ms in self.heartbeat_ms.items():
-            times.append(heard_ms + int(1000 * HEARTBEAT_LIMIT_S))
-            if self.kafka.owner == name:
-                times.append(heard_ms + SESSION_MS)
-        until = [call.deadline_ms for call in self.calls if call.open]
-        times += [call.deadline_ms + 1 for call in self.calls if not call.open and self.may_come(call)]
-        later = [at for at in times if at > self._now_ms]
-        if not later or min(later) >= min(until, default=min(later) + 1):
-            return None
-        return min(later)
-
-    def _pass(self, until_ms: int) -> None:
+    def wait_until(self, until_ms: int) -> None:
         self._now_ms = until_ms
         for worker in self.workers.values():
             if worker.name not in self.heartbeat_ms:
@@ -408,7 +310,7 @@ class LedgerWorld:
     def time_out(self, call: Call) -> None:
         self._now_ms = max(self._now_ms, call.deadline_ms)
         self.lose(call, timeout=True)
-        self._pass(self._now_ms)
+        self.wait_until(self._now_ms)
 
     def _repair(self, key: bytes) -> None:
         """A row landed over what the owner has restored: it sees that, and logs its own again (``engine.repair``)."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from streams.core.message import OnUncertain
-from tests.models.breaker_world import FAILS, KILL, KILL_OWNER, NOT_USED, REPEAT, BreakerScenario, BreakerWorld
+from tests.models.breaker_scenario import FAILS, KILL, KILL_OWNER, NOT_USED, REPEAT, BreakerScenario
+from tests.models.breaker_world import BreakerWorld
 from tests.models.explorer import Report, explore
 from tests.models.ledger_world import LedgerWorld
 from tests.models.scenario import (

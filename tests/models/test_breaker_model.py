@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.models import mutations
-from tests.models.breaker_world import KILL_OWNER, BreakerScenario
-from tests.models.suites import BREAKER, BREAKER_DEEP, walk
+from tests.models.breaker_scenario import KILL_OWNER, BreakerScenario
+from tests.models.suites import BREAKER, BREAKER_DEEP
+from tests.models.verdicts import deep, holds, holds_so_far, is_seen
 
-DEEP_S = float(os.environ.get("STREAMS_MODEL_SECONDS", "0"))
+pytestmark = pytest.mark.usefixtures("silence")
 ALONE = ("w1",)
-
-
-@pytest.fixture(autouse=True)
-def _silence() -> Iterator[None]:
-    """The agent says aloud what it decides, some ten thousand times."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("scenario", BREAKER, ids=lambda one: one.name)
 def test_a_breaker_probes_once_counts_once_and_always_finds_back(scenario: BreakerScenario) -> None:
-    report = walk(scenario)
-    print(report)
-    assert report.violation is None, str(report)
-    assert report.complete
+    holds(scenario)
 
 
-@pytest.mark.skipif(not DEEP_S, reason="set STREAMS_MODEL_SECONDS, e.g. to 120")
+@deep
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("scenario", BREAKER_DEEP, ids=lambda one: one.name)
 def test_also_with_faults_and_with_two_workers(scenario: BreakerScenario) -> None:
-    report = walk(scenario, seconds=DEEP_S)
-    print(report)
-    assert report.violation is None, str(report)
+    holds_so_far(scenario)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +51,4 @@ def test_a_breaker_that_is_broken_is_seen_to_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mutation(monkeypatch)
-    report = walk(scenario, seconds=20)
-    print(report)
-    assert report.violation is not None, str(report)
-    assert seen in report.violation.what
-    assert report.violation.trace
+    is_seen(scenario, seen)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.models import mutations
 from tests.models.scenario import AGAIN, CRASH, CUT, LATE_ROW, LOST, TIMEOUT, Scenario
 from tests.models.suites import LEDGER, LEDGER_DEEP, walk
+from tests.models.verdicts import deep, holds, holds_so_far, is_seen
 
-DEEP_S = float(os.environ.get("STREAMS_MODEL_SECONDS", "0"))
-"""CPU seconds for each world of the deep search; 0 leaves it out."""
-
-
-@pytest.fixture(autouse=True)
-def _silence() -> Iterator[None]:
-    """Millions of crashes are nothing to write home about."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("silence")
 
 
 def one(**fields: object) -> Scenario:
@@ -31,20 +21,14 @@ def one(**fields: object) -> Scenario:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("scenario", LEDGER, ids=lambda one: one.name)
 def test_nothing_is_lost_and_nothing_sent_twice_in_silence(scenario: Scenario) -> None:
-    report = walk(scenario)
-    print(report)
-    assert report.violation is None, str(report)
-    assert report.complete
-    assert report.ends > 1
+    assert holds(scenario).ends > 1
 
 
-@pytest.mark.skipif(not DEEP_S, reason="set STREAMS_MODEL_SECONDS, e.g. to 120")
+@deep
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("scenario", LEDGER_DEEP, ids=lambda one: one.name)
 def test_nor_with_more_faults(scenario: Scenario) -> None:
-    report = walk(scenario, seconds=DEEP_S)
-    print(report)
-    assert report.violation is None, str(report)
+    holds_so_far(scenario)
 
 
 @pytest.mark.parametrize(
@@ -73,11 +57,7 @@ def test_a_product_that_is_broken_is_seen_to_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mutation(monkeypatch)
-    report = walk(scenario, seconds=20)
-    print(report)
-    assert report.violation is not None, str(report)
-    assert seen in report.violation.what
-    assert report.violation.trace
+    is_seen(scenario, seen)
 
 
 def test_the_same_moves_lead_to_the_same_state() -> None:

@@ -6,11 +6,9 @@ any kind only fair ones are made, in an order drawn by lot, and everything has t
 
 from __future__ import annotations
 
-import logging
 import os
 import random
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,15 +20,6 @@ from tests.models.scenario import Scenario
 
 LIVES = int(os.environ.get("STREAMS_MODEL_LIVES", "40"))
 _PATIENCE = 600
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 @st.composite
@@ -49,13 +38,14 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     )
 
 
+@pytest.mark.usefixtures("silence")
 @pytest.mark.timeout(600)
 @settings(max_examples=LIVES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     scenario=scenarios(), choices=st.lists(st.integers(0, 1_000), min_size=20, max_size=80), seed=st.integers(0, 2**16)
 )
 def test_whatever_happens_every_message_comes_to_its_end(scenario: Scenario, choices: list[int], seed: int) -> None:
-    with silence(), closing(LedgerWorld(scenario)) as world:
+    with closing(LedgerWorld(scenario)) as world:
         told: list[str] = []
         for choice in choices:
             moves = list(world.moves())
