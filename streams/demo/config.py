@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from streams import stand_ins
+
 SECRETS = {
-    "DEMO_MAILGUN_KEY": "key-sandbox",
-    "DEMO_MAILGUN_SIGNING_KEY": "signing-key-sandbox",
-    "DEMO_SES_ACCESS_KEY": "AKIASANDBOX000000000",
-    "DEMO_SES_SECRET_KEY": "sandbox-secret",
+    **stand_ins.SECRETS,
     "DEMO_DIRECTMAIL_KEY": "LTAIsandbox",
     "DEMO_DIRECTMAIL_SECRET": "sandbox-secret",
     "DEMO_MAILBOX_PASSWORD": "password-sandbox",
@@ -15,46 +14,9 @@ SECRETS = {
 }
 """The sandbox's own, and keys for this run; nothing outside this machine knows them."""
 
-CONFIG = """\
-[kafka]
-bootstrap = "{bootstrap}"
-profile = "{profile}"
-partitions = {partitions}
-replication_factor = 1
-min_insync_replicas = 1
-prefix = "{prefix}"
-group = "{prefix}streams"
-
-[worker]
-port = {worker_port}
-data_dir = "{folder}/worker"
-session_timeout_s = 6
-commit_interval_s = 0.2
-
-[ingress]
-port = {ingress_port}
-
-[providers.mailgun]
-type = "mailgun"
-base_url = "{sandbox}"
-domain = "mg.example.com"
-api_key = "env:DEMO_MAILGUN_KEY"
-signing_keys = ["env:DEMO_MAILGUN_SIGNING_KEY"]
-deadline_s = 10
-visibility_delay_s = 1
-{mailgun}
-[providers.ses]
-type = "ses"
-endpoint_url = "{sandbox}"
-region = "us-east-1"
-configuration_set = "events"
-access_key_id = "env:DEMO_SES_ACCESS_KEY"
-secret_access_key = "env:DEMO_SES_SECRET_KEY"
-topic_arns = ["arn:aws:sns:us-east-1:111122223333:ses-events"]
-pinned_certificates = "{folder}/sandbox/certificates"
-deadline_s = 10
-visibility_delay_s = 5
-{ses}
+CONFIG = (
+    stand_ins.CONFIG
+    + """\
 {rules}
 [[routing.rules]]
 providers = ["mailgun", "ses"]
@@ -69,6 +31,7 @@ consecutive = 5
 open_s = 1
 max_open_s = 2
 {more}"""
+)
 
 MAILGUN = """\
 rate = 35

@@ -136,7 +136,6 @@ class DemoSystem:
         text = CONFIG.format(
             bootstrap=self._bootstrap,
             profile="embedded" if self._own_broker is not None else "kafka",
-            partitions=4,
             prefix=self._prefix,
             folder=self.folder,
             sandbox=self.sandbox_url,

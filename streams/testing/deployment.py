@@ -27,60 +27,12 @@ from streams.broker import BrokerUnavailable, EmbeddedBroker, free_port
 from streams.client import Address, Client
 from streams.processes import BoundProcess, log_tail
 from streams.settings import Settings, load_settings
+from streams.stand_ins import CONFIG, SECRETS
 from streams.testing.mails import Sandbox
 
 START_TIMEOUT_S = 45.0
 SENDER = "Tests <tests@mg.example.com>"
 _POLL_S = 0.02
-_SECRETS = {
-    "SANDBOX_MAILGUN_KEY": "key-sandbox",
-    "SANDBOX_MAILGUN_SIGNING_KEY": "signing-key-sandbox",
-    "SANDBOX_SES_ACCESS_KEY": "AKIASANDBOX000000000",
-    "SANDBOX_SES_SECRET_KEY": "sandbox-secret",
-}
-"""The sandbox's own; nothing outside this machine knows them."""
-
-_CONFIG = """\
-[kafka]
-bootstrap = "{bootstrap}"
-profile = "{profile}"
-partitions = 4
-replication_factor = 1
-min_insync_replicas = 1
-prefix = "{prefix}"
-group = "{prefix}streams"
-
-[worker]
-port = {worker_port}
-data_dir = "{folder}/worker"
-session_timeout_s = 6
-commit_interval_s = 0.2
-
-[ingress]
-port = {ingress_port}
-
-[providers.mailgun]
-type = "mailgun"
-base_url = "{sandbox}"
-domain = "mg.example.com"
-api_key = "env:SANDBOX_MAILGUN_KEY"
-signing_keys = ["env:SANDBOX_MAILGUN_SIGNING_KEY"]
-deadline_s = 10
-visibility_delay_s = 1
-
-[providers.ses]
-type = "ses"
-endpoint_url = "{sandbox}"
-region = "us-east-1"
-configuration_set = "events"
-access_key_id = "env:SANDBOX_SES_ACCESS_KEY"
-secret_access_key = "env:SANDBOX_SES_SECRET_KEY"
-topic_arns = ["arn:aws:sns:us-east-1:111122223333:ses-events"]
-pinned_certificates = "{folder}/sandbox/certificates"
-deadline_s = 10
-visibility_delay_s = 5
-
-"""
 
 
 class DeploymentFailed(RuntimeError):
@@ -193,7 +145,7 @@ class Deployment:
         package = str(Path(__file__).resolve().parents[2])
         paths = [package, *filter(None, clean.get("PYTHONPATH", "").split(os.pathsep))]
         clean["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # the package is found wherever it was found by us
-        return {**clean, **_SECRETS, **self._further, "STREAMS_CONFIG": str(self.config)}
+        return {**clean, **SECRETS, **self._further, "STREAMS_CONFIG": str(self.config)}
 
     def client(self, *, sender: Address | None = SENDER, tenant: str = "", timeout_s: float = 30.0) -> Client:
         """A client of this deployment; close it."""
@@ -239,8 +191,10 @@ class Deployment:
             "sandbox": sandbox_url,
             "ingress_port": ingress_port,
             "worker_port": worker_port,
+            "mailgun": "",
+            "ses": "",
         }
-        self.config.write_text(_CONFIG.format_map(values) + self._toml, encoding="utf-8")
+        self.config.write_text(CONFIG.format_map(values) + self._toml, encoding="utf-8")
         self.settings = load_settings(str(self.config), self.environment)
 
     def _spawn(self, name: str, *arguments: str) -> None:
