@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from typing import Any
 from uuid import uuid4
 
 from streams.accounts import Accounts
@@ -50,7 +49,7 @@ from streams.configured import (
 from streams.content.render import Renderer
 from streams.core.clock import FleetClock
 from streams.core.message import Message, RecordRef
-from streams.engine import Backlog, BytesTable, CompactedReader, EngineApp, EngineFailure, Unit
+from streams.engine import Backlog, BytesTable, EngineApp, EngineFailure, Unit
 from streams.fleet_clock import BrokerTime
 from streams.gauges import measure
 from streams.metrics import (
@@ -67,6 +66,7 @@ from streams.metrics import (
 )
 from streams.providers._http import HttpExchange
 from streams.providers.base import Provider, may_forget_our_id, webhook_answers_of
+from streams.readers import compacted_readers
 from streams.registering import register_schemas
 from streams.renewal import Renewal
 from streams.serde.internal import unpack
@@ -89,13 +89,13 @@ from streams.topics import (
     CLOCK,
     CONTENTS,
     CONTROLS,
-    LOOKUPS,
     QUOTAS,
     SUPPRESSION_RULES,
     TEMPLATES,
     TENANTS,
 )
 from streams.tracking.setup import reader_of, tracker_of
+from streams.webhook_backlog import WebhookBacklog
 
 _SWEEP_S = 10.0
 _RENEW_S = 2.0
@@ -138,7 +138,17 @@ class Parts:
         self.contents = ContentStore(self.records, topics.name(CONTENTS))
         self.everywhere = SuppressionView()
         self.staging = staging(settings)
-        self.readers = self._readers()
+        self.readers = compacted_readers(
+            app,
+            topics,
+            {
+                BREAKERS: self.view.read_breaker,
+                CONTROLS: self.view.read_control,
+                QUOTAS: lambda _, offer: self.dispatch.lending.read(offer),
+                SUPPRESSION_RULES: self.everywhere.read,
+                TENANTS: self._tenant_changed,
+            },
+        )
         self.tenants = tenants(self.readers[TENANTS], configured_tenants(settings))
         self.event_topics = EventTopics(settings, self.tenants)
         lanes = dict(main)  # accounts of tenants come and go in it
@@ -162,7 +172,7 @@ class Parts:
             now_ms,
         )
         self.backlog = Backlog(app.settings)
-        self.dispatch.waker.webhooks_are_read = self._webhooks_are_read
+        self.dispatch.waker.webhooks_are_read = WebhookBacklog(topics, self.webhook_types, self.backlog).is_read
         self.track = self._new_track(_silent_about_our_id(settings, main), tables)
         self.normalise = Normalise(
             app, tables[TOKENS], Unit, NormaliseConfig(topics, partitions, readers), now_ms, NormaliseMetrics(metrics)
@@ -322,38 +332,12 @@ class Parts:
 
     # -- what agents are given
 
-    def _readers(self) -> dict[str, CompactedReader]:
-        on_change: dict[str, Any] = {
-            BREAKERS: self._breaker_changed,
-            CONTROLS: self._control_changed,
-            SUPPRESSION_RULES: self._rule_changed,
-            TENANTS: self._tenant_changed,
-            QUOTAS: self._offer_read,
-        }
-        topics = topics_of(self._settings)
-        return {
-            name: CompactedReader(self._app.settings, topics.name(name), on_change.get(name), self._app.fail)
-            for name in (BREAKERS, CONTROLS, QUOTAS, SUPPRESSION_RULES, TEMPLATES, TENANTS)
-        }
-
-    async def _breaker_changed(self, key: bytes, value: bytes | None) -> None:
-        self.view.read_breaker(key, value)
-
-    async def _control_changed(self, key: bytes, value: bytes | None) -> None:
-        self.view.read_control(key, value)
-
-    async def _offer_read(self, key: bytes, value: bytes | None) -> None:
-        self.dispatch.lending.read(value)
-
-    async def _tenant_changed(self, key: bytes, value: bytes | None) -> None:
+    def _tenant_changed(self, key: bytes, value: bytes | None) -> None:
         name = key.decode("utf-8", "replace")
         self.dispatch.tenant_changed(name)
         if self.alerts is None and self._alert_address(name):
             log.error("tenant %s has an alert address, but [alerts] from is not set: nobody is told", name)
-        self.event_topics.changed(key.decode("utf-8", "replace"))
-
-    async def _rule_changed(self, key: bytes, value: bytes | None) -> None:
-        self.everywhere.read(key, value)
+        self.event_topics.changed(name)
 
     def _composer(self, adapters: Mapping[str, Provider]) -> Composes:
         """What stands before every provider call; in a test environment staging stands around it."""
@@ -384,13 +368,6 @@ class Parts:
         found = await self.contents.load(ref)
         message = None if isinstance(found, Gone) else unpack(found)
         return message if isinstance(message, Message) else None
-
-    async def _webhooks_are_read(self, provider_type: str) -> bool:
-        """Webhooks become receipts at once, or by way of lookups. Of a type without webhooks any other may tell."""
-        topics = topics_of(self._settings)
-        types = (provider_type,) if provider_type in self.webhook_types else self.webhook_types
-        names = [*(topics.webhooks(type_) for type_ in types), topics.name(LOOKUPS)]
-        return all([await self.backlog.is_worked_off(name) for name in names])
 
     def _crash(self, error: BaseException) -> None:
         self._app.fail(f"dispatch raised {error!r}", error)
