@@ -88,6 +88,7 @@ def test_workers_come_and_go_under_load_and_nothing_is_lost_or_done_twice(
                     workers.append(f"w{next(numbers)}")
                     fleet.start_worker(workers[-1])
                 else:
+                    fleet.until("the newest is up", lambda: fleet.is_live(workers[-1]), 60)
                     in_calls += fleet.metric(workers[0], "streams_inflight_sends")
                     begun_s = time.monotonic()
                     codes.append(fleet.stop_worker(workers.pop(0)))
