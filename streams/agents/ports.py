@@ -135,6 +135,9 @@ class EnginePort(Protocol):
     def handover_s(self) -> float:
         """How long work of partitions that are being given away may still take."""
 
+    def waits(self, topic: str, partition: int) -> None:
+        """What lies there waits its turn on purpose: that nothing of it ends is no stall."""
+
     def on_partition_ready(self, callback: Callable[..., Any], /) -> None: ...
     def on_partition_lost(self, callback: Callable[..., Any], /) -> None: ...
 

@@ -172,6 +172,12 @@ class EngineApp(faust.App):
         """Seconds that work of partitions which are being given away may still take; 0 when they are gone already."""
         return max(0.0, self.consumer.handover_until_s - time.monotonic())
 
+    def waits(self, topic: str, partition: int) -> None:
+        """What lies there waits its turn on purpose: that nothing of it ends is no stall, as of now."""
+        assignment = self.consumer.assigned.get(TP(topic, partition))
+        if assignment is not None:
+            assignment.tracker.progressed_s = time.monotonic()
+
     def may_write(self) -> bool:
         """False when the group may have given our partitions to another worker without our knowing."""
         return self.fence.open

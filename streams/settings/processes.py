@@ -38,7 +38,10 @@ class WorkerSettings:
         30.0, "After this silence the group gives a worker's partitions away.", least=6, most=300
     )
     stall_timeout_s: float = key(
-        120.0, "A worker with lag and no commit for so long ends, to be restarted.", least=10, most=3600
+        120.0,
+        "A worker with lag that finishes nothing for so long ends, to be restarted; what waits its turn is no lag.",
+        least=10,
+        most=3600,
     )
     shutdown_timeout_s: float = key(20.0, "How long sends in flight may take at shutdown.", least=1, most=600)
     outcome_interval_ms: float = key(

@@ -156,7 +156,10 @@ class FakeTable:
 
 
 class FakeEngine:
-    """``emitted`` and ``writes`` keep everything in order; ``owned`` limits :meth:`owns` (None: everything)."""
+    """``emitted`` and ``writes`` keep everything in order; ``owned`` limits :meth:`owns` (None: everything).
+
+    ``waited`` is what was said to wait its turn.
+    """
 
     def __init__(self, *, automatic: bool = True, max_record_bytes: int = 900 * 1024) -> None:
         self.automatic = automatic
@@ -168,6 +171,7 @@ class FakeEngine:
         self.current_generation = 1
         self.heartbeat_s = 0.0
         self.patience_s = 60.0
+        self.waited: list[tuple[str, int]] = []
         self.ready_callbacks: list[Callable[..., Any]] = []
         self.lost_callbacks: list[Callable[..., Any]] = []
         self._open: list[FakeTicket] = []
@@ -207,6 +211,9 @@ class FakeEngine:
 
     def handover_s(self) -> float:
         return self.patience_s
+
+    def waits(self, topic: str, partition: int) -> None:
+        self.waited.append((topic, partition))
 
     def may_write(self) -> bool:
         return True

@@ -306,6 +306,33 @@ async def test_work_that_never_finishes_is_a_stall_and_ends_the_worker(
     assert "nothing finished for 1 s" in (app.failure or "")
 
 
+async def test_what_waits_its_turn_is_no_stall_as_long_as_somebody_says_so(
+    kafka: str, topic_prefix: str, settings: MakeSettings
+) -> None:
+    source = f"{topic_prefix}in"
+    await create(kafka, source)
+    await produce(kafka, source, numbered(1))
+    app = EngineApp(settings(stall_timeout_s=0.5, shutdown_timeout_s=1.0))
+    reached = asyncio.Event()
+
+    @app.agent(app.batch_topic(source))
+    async def hold(batches: Batches) -> None:
+        async for _batch in batches:
+            reached.set()
+
+    try:
+        await app.start()
+        await until(reached.is_set, "delivery")
+        for _ in range(25):
+            for partition in range(PARTITIONS):
+                app.waits(source, partition)
+            await asyncio.sleep(0.1)
+        assert app.failure is None
+        await until(lambda: app.failure is not None, "a stall when nobody does")
+    finally:
+        await stop(app)
+
+
 async def test_a_quiet_topic_is_not_a_stall(kafka: str, topic_prefix: str, settings: MakeSettings) -> None:
     source = f"{topic_prefix}in"
     await create(kafka, source)

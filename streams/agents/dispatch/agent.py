@@ -29,6 +29,7 @@ from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.config import DispatchConfig
 from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Gate, Slot
+from streams.agents.dispatch.in_line import InLine
 from streams.agents.dispatch.lanes import Lanes
 from streams.agents.dispatch.lending import EVERY_S, Lending
 from streams.agents.dispatch.limits import Limits
@@ -100,6 +101,7 @@ class Dispatch:
         self.boarding = Boarding(self)
         self._admission = Admission(self)
         self.ahead = Ahead(self)
+        self.in_line = InLine(self)
         self._calls = Calls(
             app=app,
             book=self.book,
@@ -329,6 +331,7 @@ class Dispatch:
             await asyncio.sleep(self.config.sum_interval_s)
             self.report()
             self.boarding.park_paused()
+            self.in_line.look()
             if self.config.lends and self.clock() - looked_ms >= 1000 * EVERY_S:
                 looked_ms = self.clock()
                 self.lending.look(self.partitions.share, self.app.generation())
