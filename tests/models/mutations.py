@@ -15,6 +15,7 @@ from streams.agents import breakers as breaker_agent
 from streams.agents.breaker_view import BreakerView, Door
 from streams.agents.dispatch.admission import Admission
 from streams.agents.dispatch.agent import Dispatch
+from streams.agents.dispatch.answers import Answers
 from streams.agents.dispatch.book import Book
 from streams.agents.dispatch.calls import Calls
 from streams.agents.dispatch.flight import Flight
@@ -153,15 +154,15 @@ def commands_owe_nothing(patch: Patch) -> None:
 
 def what_was_not_proven_is_sent_at_once(patch: Patch) -> None:
     """An answer that was lost counts as a refusal."""
-    honest = Calls._rest
+    honest = Answers.row
 
-    def rest(self: Calls, gate: Any, flight: Flight, outcome: Any, now_ms: int) -> AttemptRow:
+    def rest(self: Answers, gate: Any, flight: Flight, outcome: Any, now_ms: int) -> AttemptRow:
         row = honest(self, gate, flight, outcome, now_ms)
         if row.state is LedgerState.UNCERTAIN:
             return replace(row, state=LedgerState.PARKED, due_ms=now_ms + 1_000, told="")
         return row
 
-    patch.setattr(Calls, "_rest", rest)
+    patch.setattr(Answers, "row", rest)
 
 
 def ahead_without_its_record(patch: Patch) -> None:

@@ -195,7 +195,7 @@ class Worker:
             clock=world.now,
             crash=self._crash,
         )
-        self.dispatch._calls.jitter = lambda: 0.5
+        self.dispatch._calls.answers.jitter = lambda: 0.5
 
     # ------------------------------------------------------------------ the group
 

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import assert_never
 
 from streams.agents.breaker_view import BreakerView
+from streams.agents.dispatch.answers import Answers, sending
 from streams.agents.dispatch.book import Book, unwritten
 from streams.agents.dispatch.composed import Composes
 from streams.agents.dispatch.config import DispatchConfig
@@ -32,21 +31,16 @@ from streams.agents.dispatch.flight import Flight
 from streams.agents.dispatch.gate import Gate
 from streams.agents.dispatch.observer import DispatchObserver
 from streams.agents.ports import EnginePort, acked
-from streams.core.event import Reason, ReasonKind
 from streams.core.ledger import AttemptRow, LedgerState
 from streams.core.outcome import (
     Accepted,
     AttemptResult,
     BatchOutcome,
-    Deferred,
     Outcome,
-    Rejected,
     Scope,
     Split,
-    Uncertain,
 )
 from streams.core.receipt import ReceiptKind
-from streams.core.retry import POLICIES, next_due_ms
 from streams.failpoints import failpoint
 from streams.providers.base import Batch, Earlier, Exchange, Provider, Resends, dialogue_of, resender_of
 
@@ -80,7 +74,10 @@ class Calls:
     """Call again with just these."""
     rest: Callable[[Sequence[Settled]], None]
     """Told after rows have come to rest, so that flights end and due times are scheduled."""
-    jitter: Callable[[], float] = random.random
+    answers: Answers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.answers = Answers(self.config, self.clock)
 
     async def perform(self, gate: Gate, flights: Sequence[Flight], answered: Callable[[], None]) -> None:
         """Carry a batch through one call; all its flights rest, or stand in line again, or were taken over by others.
@@ -94,7 +91,7 @@ class Calls:
         composed = await self.composer.compose(gate.lane, wanted)
         self.observer.stage("suppress", sorted_s - began_s)
         self.observer.stage("render", perf_counter() - sorted_s)
-        settled += [(flight, self._rejected(flight, gate, reason)) for flight, reason in composed.refused]
+        settled += [(flight, self.answers.rejected(flight, gate, reason)) for flight, reason in composed.refused]
         if composed.one_by_one:
             self.back(gate, composed.one_by_one)
         if composed.batch is not None:
@@ -173,7 +170,9 @@ class Calls:
         self._learn(gate, flights, outcomes, probe, now_ms)
         self._count(gate, flights, outcomes, now_ms)
         failpoint("dispatch.before_result")
-        rows = [self._rest(gate, flight, outcome, now_ms) for flight, outcome in zip(flights, outcomes, strict=True)]
+        rows = [
+            self.answers.row(gate, flight, outcome, now_ms) for flight, outcome in zip(flights, outcomes, strict=True)
+        ]
         answered()  # only now: the answer may have paused the gate
         return list(zip(flights, rows, strict=True))
 
@@ -209,7 +208,7 @@ class Calls:
 
     def _is_leased(self, gate: Gate, flight: Flight) -> bool:
         """Whether the call ends before anybody may reconcile it; not so if Kafka was slow to acknowledge the row."""
-        return self.clock() + int(1000 * gate.config.deadline_s) <= _sending(flight).lease_until_ms
+        return self.clock() + int(1000 * gate.config.deadline_s) <= sending(flight).lease_until_ms
 
     async def _not_called(self, flights: Sequence[Flight]) -> list[Settled]:
         """Nothing was sent. If the group confirms us again the rows are taken back, else they are the new owner's."""
@@ -217,14 +216,14 @@ class Calls:
             if self._may_call(flights[0]):
                 now_ms = self.clock()
                 return [
-                    (flight, replace(_sending(flight), state=LedgerState.PARKED, changed_ms=now_ms, due_ms=now_ms))
+                    (flight, replace(sending(flight), state=LedgerState.PARKED, changed_ms=now_ms, due_ms=now_ms))
                     for flight in flights
                 ]
             await asyncio.sleep(_HEARTBEAT_POLL_S)
         for flight in flights:
             if flight.batch is not None:
                 flight.batch.abandon()
-        self.rest([(flight, _sending(flight)) for flight in flights])
+        self.rest([(flight, sending(flight)) for flight in flights])
         return []
 
     def _held_back(self, gate: Gate, flights: Sequence[Flight]) -> list[Settled]:
@@ -232,12 +231,12 @@ class Calls:
         now_ms = self.clock()
         wait_s = (gate.paused_until_ms - now_ms) / 1000
         told = ReceiptKind.ACCEPTED if gate.trouble is None else ReceiptKind.RETRY
-        rows = (self._held(gate, _sending(one), gate.trouble or one.note, wait_s, now_ms) for one in flights)
+        rows = (self.answers.held(gate, sending(one), gate.trouble or one.note, wait_s, now_ms) for one in flights)
         return [(flight, replace(row, told=told.value)) for flight, row in zip(flights, rows, strict=True)]
 
     def _halved(self, gate: Gate, flights: Sequence[Flight], split: Split) -> list[Settled]:
         if len(flights) == 1:  # an adapter that splits one entry has misread the answer: the message pays
-            return [(flights[0], self._rejected(flights[0], gate, split.reason))]
+            return [(flights[0], self.answers.rejected(flights[0], gate, split.reason))]
         log.info(
             "%s refused a batch of %d for one entry (%s): trying halves",
             gate.provider,
@@ -273,97 +272,6 @@ class Calls:
             message = flights[0].message
             self.observer.handed_over(message.stream.value, max(0, now_ms - message.requested_ms) / 1000, taken)
 
-    # ------------------------------------------------------------------ rows after an answer
-
-    def _rest(self, gate: Gate, flight: Flight, outcome: Outcome, now_ms: int) -> AttemptRow:
-        row = _sending(flight)
-        match outcome:
-            case Accepted(provider_message_id):
-                return row.accepted(provider_message_id, now_ms)
-            case Rejected(reason):
-                return replace(row, state=LedgerState.REJECTED, changed_ms=now_ms, reason=reason)
-            case Uncertain(reason):  # our call has ended; what the provider may still do is in its visibility delay
-                due_ms = now_ms + int(1000 * gate.config.visibility_delay_s)
-                return replace(row, state=LedgerState.UNCERTAIN, changed_ms=now_ms, reason=reason, due_ms=due_ms)
-            case Deferred():
-                return self._deferred(gate, flight, outcome, now_ms)
-        assert_never(outcome)
-
-    def _deferred(self, gate: Gate, flight: Flight, outcome: Deferred, now_ms: int) -> AttemptRow:
-        """Certainly not taken: wait with the lane, the account or the provider for nothing, or pay a try."""
-        row = _sending(flight)
-        config = self.config
-        match outcome.scope:
-            case Scope.LANE:
-                return self._held(gate, row, outcome.reason, outcome.retry_after_s or config.throttle_s, now_ms)
-            case Scope.ACCOUNT:
-                held = self._held(gate, row, outcome.reason, outcome.retry_after_s or config.account_hold_s, now_ms)
-                gate.trouble = outcome.reason
-                if outcome.reason.kind is ReasonKind.CREDENTIALS:  # a person must correct them, by when the policy says
-                    return self._tried(flight, row, outcome, now_ms)
-                return replace(held, told=ReceiptKind.RETRY.value)
-            case Scope.PROVIDER:
-                wait_s = max(outcome.retry_after_s or 0.0, config.provider_retry_s * (0.5 + self.jitter()))
-                return replace(
-                    row,
-                    state=LedgerState.PARKED,
-                    changed_ms=now_ms,
-                    due_ms=now_ms + int(1000 * wait_s),
-                    reason=outcome.reason,
-                    told=ReceiptKind.RETRY.value,
-                )
-            case Scope.MESSAGE | Scope.RECIPIENT:
-                return self._tried(flight, row, outcome, now_ms)
-        assert_never(outcome.scope)
-
-    def _held(self, gate: Gate, row: AttemptRow, reason: Reason | None, wait_s: float, now_ms: int) -> AttemptRow:
-        due_ms = now_ms + int(1000 * wait_s)
-        gate.pause(due_ms)
-        return replace(
-            row,
-            state=LedgerState.PARKED,
-            changed_ms=now_ms,
-            due_ms=due_ms + int(1000 * self.jitter()),
-            reason=reason,
-            told=ReceiptKind.ACCEPTED.value,
-        )
-
-    def _tried(self, flight: Flight, row: AttemptRow, outcome: Deferred, now_ms: int) -> AttemptRow:
-        message = flight.message
-        policy = self.config.policies.get(message.retry_policy or self.config.default_policy, POLICIES["backoff"])
-        tries = row.tries + 1
-        due_ms = next_due_ms(
-            policy,
-            tries=tries,
-            now_ms=now_ms,
-            jitter=self.jitter(),
-            retry_after_s=outcome.retry_after_s,
-            expires_at_ms=message.expires_at_ms,
-        )
-        if due_ms is None:
-            return replace(row, state=LedgerState.FAILED, changed_ms=now_ms, tries=tries, reason=outcome.reason)
-        return replace(
-            row,
-            state=LedgerState.PARKED,
-            changed_ms=now_ms,
-            tries=tries,
-            due_ms=due_ms,
-            reason=outcome.reason,
-            told=ReceiptKind.RETRY.value,
-        )
-
-    def _rejected(self, flight: Flight, gate: Gate, reason: Reason) -> AttemptRow:
-        return AttemptRow(
-            state=LedgerState.REJECTED,
-            attempt=flight.attempts,
-            changed_ms=self.clock(),
-            fingerprint=flight.message.fingerprint,
-            source=flight.source,
-            tries=flight.tries,
-            provider=gate.provider,
-            reason=reason,
-        )
-
 
 def _answers(gate: Gate, provider: Provider, flights: Sequence[Flight]) -> tuple[Resends, Earlier] | None:
     """The attempt whose final soft failure this call answers by sending what the provider has stored, if it does."""
@@ -373,9 +281,3 @@ def _answers(gate: Gate, provider: Provider, flights: Sequence[Flight]) -> tuple
     resender = resender_of(provider)
     here = (first.row.provider, first.row.account) == (gate.provider, gate.account)
     return (resender, first.earlier) if resender is not None and here else None
-
-
-def _sending(flight: Flight) -> AttemptRow:
-    if flight.row is None:
-        raise AssertionError("a call without a row written ahead")
-    return flight.row
