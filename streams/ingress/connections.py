@@ -79,7 +79,8 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         waiter = self._waiter  # there while no request is being handled, done as soon as headers are complete
-        if waiter is None or waiter.done():
+        handling = waiter is None or waiter.done()
+        if handling and self._request_count:  # before the first request, data may be faster than whoever waits for it
             self.waits_since_s = 0.0
         elif not self.waits_since_s:
             self.waits_since_s = self._loop.time()

@@ -92,6 +92,34 @@ async def test_headers_that_stop_half_way_on_a_kept_connection_end_it(opened: Op
         assert await ended_after_s(reader) < 5
 
 
+class Wire(asyncio.Transport):
+    """Carries nothing; knows whether it was closed."""
+
+    closed = False
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_headers_that_begin_faster_than_the_connection_end_it_when_they_stop() -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(text="ok")
+
+    server = Connections(answer, headers_timeout_s=10, most=10, access_log=None)
+    connection, wire = server(), Wire()
+    connection.connection_made(wire)
+    connection.data_received(HEAD)  # its task has not had a turn yet
+    await asyncio.sleep(0)
+    server.end_slow(asyncio.get_running_loop().time() + 5)
+    assert not wire.closed
+    server.end_slow(asyncio.get_running_loop().time() + 11)
+    assert wire.closed
+    connection.connection_lost(None)
+
+
 async def test_an_idle_connection_is_kept_and_used_again(dial: Dial) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.Response(text="ok")
