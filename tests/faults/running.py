@@ -39,6 +39,8 @@ class Runner:
 
     def run(self, rows: Sequence[Row]) -> list[Result]:
         """The results in the order of the rows; what held before is taken from the folder unless `fresh`."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the rows would inherit it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         results = {row.name: kept for row in rows if (kept := self._kept(row)) is not None}
         left = [row for row in rows if row.name not in results]
         shared = [] if self.jobs == 1 else sorted((r for r in left if not r.alone), key=lambda r: -r.limit_s)
