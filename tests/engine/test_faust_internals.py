@@ -101,6 +101,7 @@ DIGESTS: dict[str, str] = {
     "aiokafka.producer.message_accumulator:MessageBatch.drain_ready": "9a6a2b6c56f8280d",
     "aiokafka.producer.message_accumulator:MessageBatch.done": "2d765e5c2dc8638d",
     "aiokafka.producer.message_accumulator:MessageBatch.remaining_linger": "6f296891237ba250",
+    "streams.engine.connections:_send": "5909ea32f4efca49",
     "aiokafka.producer.sender:Sender._sender_routine": "2380dc5e333d9ebd",
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": "be4348896b9b66af",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._do_heartbeat": "dc1d6632aaa68e96",
