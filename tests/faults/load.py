@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,12 +23,15 @@ class Load(Beside):
 
     Each second ``per_s`` messages: nine in ten in campaigns of at most 900, the others alone. What is in doubt is to be
     sent again, so that nothing waits for a person and every message must end. ``fields`` are further ones of each
-    request; ``numbers_from`` keeps several loads of one fleet apart.
+    request; ``numbers_from`` keeps several loads of one fleet apart. When ``most`` messages have been asked for, no more
+    are.
     """
 
     patience_s = _STORED_WITHIN_S + 10
 
-    def __init__(self, fleet: Fleet, per_s: int, *, numbers_from: int = 0, **fields: Any) -> None:
+    def __init__(
+        self, fleet: Fleet, per_s: int, *, numbers_from: int = 0, most: float = math.inf, **fields: Any
+    ) -> None:
         super().__init__()
         self.ids: set[str] = set()
         """Grows while it runs."""
@@ -37,6 +41,7 @@ class Load(Beside):
         self._fleet = fleet
         self._requests = _mixed(per_s, numbers_from, {"on_uncertain": "resend", **fields})
         self._per_s = per_s
+        self._most = most
 
     def run(self) -> None:
         producer = Producer(
@@ -46,7 +51,7 @@ class Load(Beside):
         for request in self._requests:
             while (left_s := due_s - time.monotonic()) > 0 and not self.ending:
                 producer.poll(min(left_s, 0.05))
-            if self.ending:
+            if self.ending or len(self.ids) >= self._most:
                 break
             bulk = request["stream"] == "bulk"
             topic = self._fleet.prefix + ("send-requests.bulk" if bulk else "send-requests")

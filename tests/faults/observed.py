@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -52,6 +53,11 @@ class Flow(Observed):
     def standstill_s(self, begin_s: float, end_s: float) -> float:
         """The longest time without any message sent, of the partition where it was longest."""
         return max(_longest_gap(came_s, begin_s, end_s) for came_s in self._came_s)
+
+    def resumed_s(self, since_s: float) -> float:
+        """From then until a message of every partition has been sent; infinite as long as one waits."""
+        first = (next((at_s for at_s in came_s if at_s >= since_s), math.inf) for came_s in self._came_s)
+        return max(first) - since_s
 
 
 def _longest_gap(came_s: Iterable[float], begin_s: float, end_s: float) -> float:
