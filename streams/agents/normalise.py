@@ -32,8 +32,8 @@ from streams.agents.expiry import Expiry
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
 from streams.agents.turns import Turn
 from streams.core.accounts import OWN, lane_of
-from streams.core.attempts import EVERYONE
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
+from streams.core.belief import EVERYONE
 from streams.core.event import Reason
 from streams.core.ids import is_message_id, partition_of, partition_of_text
 from streams.core.receipt import Receipt

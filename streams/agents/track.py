@@ -29,8 +29,8 @@ from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, U
 from streams.agents.track_counts import SilentTrack, TrackCounts, TrackObserver
 from streams.agents.turns import Turn
 from streams.core.alerts import trouble_of
-from streams.core.attempts import speaks_as_tenant
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
+from streams.core.belief import speaks_as_tenant
 from streams.core.ids import partition_of_text
 from streams.core.lifecycle import Step, advance, expired
 from streams.core.message_state import MessageState

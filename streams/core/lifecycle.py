@@ -4,7 +4,7 @@ Rules:
 
 1. ``TRANSITIONS`` says what follows what when nothing is late; ``docs/lifecycle.md`` draws it.
 2. Receipts that come late, early or again end where order would have ended: state is a join of facts, and
-   ``attempts.PRECEDENCE`` says which fact speaks. Where both tables apply they agree (a test walks every transition).
+   ``marks.PRECEDENCE`` says which fact speaks. Where both tables apply they agree (a test walks every transition).
 3. Opens, clicks and unsubscriptions change no status. A conflict concerns another request: it leaves the message alone.
 4. The ids of the events of a set of receipts depend on that set alone. An event's id derives from its receipt, except
    for ``message.accepted`` (once per message) and ``message.sent`` (once per attempt, whoever proves it).
@@ -22,24 +22,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from streams.core.attempts import (
-    PRECEDENCE,
-    REPORTS,
-    Standing,
     any_doubted,
     double_sends,
     is_proven,
     joined,
     needs_settling,
-    newly_counted,
     older,
     resolve,
-    standing,
     verdict,
     wants_retry,
 )
+from streams.core.belief import Standing, newly_counted, standing
 from streams.core.command import Command, NoProof, Retry, Settle
 from streams.core.event import DeliveryEvent, Status
 from streams.core.lifecycle_events import EVENT_OF, accepted_and_sent, events_of
+from streams.core.marks import PRECEDENCE, REPORTS
 from streams.core.message_state import MAX_COUNT, MessageState, with_early, with_entry
 from streams.core.receipt import Receipt, ReceiptKind
 from streams.core.suppression import SuppressionChange, change_of

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from streams.core.attempts import Standing, newly_proven, standing
+from streams.core.attempts import newly_proven
+from streams.core.belief import Standing, standing
 from streams.core.event import DeliveryEvent, EventType, Status
 from streams.core.ids import event_id
 from streams.core.message_state import Attempt, MessageState, by_time

@@ -35,7 +35,7 @@ NOT_ECHOED = -1
 class Attempt(NamedTuple):
     """What one speaker says of one attempt (dispatch of a provider, or that provider itself: the same ``provider``).
 
-    ``number`` 0 holds what dispatch decided before any hand-over. ``marks`` are bits of :mod:`streams.core.attempts`.
+    ``number`` 0 holds what dispatch decided before any hand-over. ``marks`` are bits of :mod:`streams.core.marks`.
     ``sent_ms`` is the earliest proof of acceptance, ``failed_ms`` the earliest final failure that the provider
     reported; 0 is never.
     """
