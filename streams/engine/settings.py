@@ -42,12 +42,12 @@ class EngineSettings:
 
     chunk: int = 500
     """Most records in one `Batch`."""
-    chunk_bytes: int = _MEGABYTE
+    chunk_bytes: int = 256 * 1024
     """And most bytes, unless a single record has more."""
     max_pending_records: int = 10_000
     """Delivered but not done, per partition; more pauses delivery. After a crash at most this (plus one chunk) is
     done again."""
-    max_pending_bytes: int = 32 * _MEGABYTE
+    max_pending_bytes: int = 16 * _MEGABYTE
     """Delivered but not done, per topic over all its partitions here; each record counts what an object costs besides
     its bytes. More pauses the topic, except where a partition has nothing in hand: that gets one chunk."""
     max_units: int = 8

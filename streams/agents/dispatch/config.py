@@ -54,7 +54,7 @@ class DispatchConfig:
     """How long a started batch waits for company; without a free call slot it waits anyway."""
     max_in_flight: int = 20_000
     """Messages of one stream that may be under way in this process before its intake pauses."""
-    max_bytes_in_flight: int = 32 << 20
+    max_bytes_in_flight: int = 16 << 20
     """The same in bytes of their records."""
     max_bytes_remembered: int = 32 << 20
     """Of messages at rest that are kept in memory until they are due."""
