@@ -6,6 +6,7 @@ A short selection, the same code with fewer messages, is part of `make test-kafk
 * rows.py: the rows
 * figures.py: what is measured against what must hold
 * proxy.py: the network's faults
+* network.py: four providers, each behind a proxy of its own
 * beside.py: what runs beside a test, and fails it
 * load.py, reporter.py: requests at a pace, webhooks at a pace with their answers
 * observed.py: flow, memory, readiness and ends of processes while a fault lasts

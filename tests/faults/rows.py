@@ -36,6 +36,8 @@ ROWS = (
     Row("backlog", "20,000 messages wait behind a slow Kafka", 400),
     Row("rebalances", "workers come and go while messages are sent", 800),
     Row("outage", "a provider answers 5xx for five minutes", 500),
+    Row("timeouts", "no answer, resets and noise after a provider has heard the request", 250),
+    Row("half-open", "half-open connections, answers and requests of one byte per second", 250),
     Row("webhooks", "webhooks repeated, shuffled, and earlier than the send result", 300),
     Row("poison", "garbage, deep JSON, 10 MB, unknown schemas among the requests", 300, alone=True),
     Row("schemas", "workers of the last, this and the next release together", 300),
