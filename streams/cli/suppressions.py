@@ -9,36 +9,30 @@ Rules:
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from streams.cli.context import Invocation, clock_text, json_option, now_ms, print_json, print_table, say
+from streams.cli.context import Invocation, clock_text, json_option, print_json, print_table, say
 from streams.cli.failure import UsageFailure
 from streams.cli.records import audit
+from streams.cli.suppression_choice import chosen, end_of, named
 from streams.cli.suppression_files import (
     FORMATS,
     SCOPES,
     BadLine,
     Entry,
-    entry_of,
     row_of,
-    when_ms,
     written,
 )
 from streams.cli.suppression_import import read_file, take_file, tell
-from streams.cli.suppression_store import UNKNOWN_ADDRESS, Writer, entries
-from streams.core.ids import normalise_address
+from streams.cli.suppression_store import UNKNOWN_ADDRESS, Writer
 from streams.core.suppression import SuppressionKind
-from streams.core.suppression_rules import domain_pattern
 
 _REASONS = [kind.value for kind in SuppressionKind]
-_AGE = re.compile(r"(\d{1,5})([smhdw])")
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @click.group()
@@ -77,7 +71,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """Show suppressions: all, or those of ADDRESSes or domains."""
-    found = list(_chosen(invocation, addresses, tenant, reason, scope, domain, ended=ended))
+    found = list(chosen(invocation, addresses, tenant, reason, scope, domain, ended=ended))
     if as_json:
         print_json([{k: v for k, v in row_of(entry).items() if v} for entry in found])
         return
@@ -124,14 +118,14 @@ def add(
 
     Unsubscriptions stop bulk mail only, other reasons all mail; with --list only the mail of that list.
     """
-    chosen = _named(addresses, tenant, list_id, everywhere, {"reason": reason, "note": note, "until": _end(until)})
+    wanted = named(addresses, tenant, list_id, everywhere, {"reason": reason, "note": note, "until": end_of(until)})
     writer = Writer(invocation)
-    for entry in chosen:
+    for entry in wanted:
         writer.add(entry)
         if entry.scope == "everywhere" or entry.is_domain:
             _audit(invocation, "suppression.add", entry)
     writer.flush()
-    _told(as_json, "added", chosen)
+    _told(as_json, "added", wanted)
 
 
 @suppressions.command()
@@ -155,14 +149,14 @@ def remove(
 
     A provider may keep the address on a list of its own: `streams suppressions sync` takes it off.
     """
-    chosen = _named(addresses, tenant, list_id, everywhere, {"reason": reason or "manual", "note": note})
+    wanted = named(addresses, tenant, list_id, everywhere, {"reason": reason or "manual", "note": note})
     writer = Writer(invocation)
-    for entry in chosen:
+    for entry in wanted:
         writer.lift(entry, SuppressionKind(reason) if reason else None)
         if entry.scope == "everywhere" or entry.is_domain:
             _audit(invocation, "suppression.remove", entry)
     writer.flush()
-    _told(as_json, "lifted", chosen)
+    _told(as_json, "lifted", wanted)
 
 
 @suppressions.command(name="import")
@@ -193,18 +187,18 @@ def import_(
     Columns: address (or email, domain), reason, scope, tenant, list_id, since, until, note. What a line does not say,
     the options do. A line with `since` counts from then: what was lifted later stays lifted. Repeating is harmless.
     """
-    chosen = form or ("jsonl" if file.endswith((".jsonl", ".ndjson")) else "csv")
+    kind = form or ("jsonl" if file.endswith((".jsonl", ".ndjson")) else "csv")
     scope = "everywhere" if everywhere else "list" if list_id else ""
     defaults = {"reason": reason, "scope": scope, "tenant": tenant, "list_id": list_id}
     bad: list[BadLine] = []
     if strict and not dry_run:
         if file == "-":
             raise UsageFailure("--strict reads the file twice: standard input cannot be")
-        read_file(file, chosen, defaults, bad, lambda entry: None, show=False)
+        read_file(file, kind, defaults, bad, lambda entry: None, show=False)
     taken = 0
     if not (strict and bad):
         bad.clear()
-        taken = take_file(invocation, file, chosen, defaults, bad, dry=dry_run, show=not as_json)
+        taken = take_file(invocation, file, kind, defaults, bad, dry=dry_run, show=not as_json)
     if rejected:
         with Path(rejected).open("w", encoding="utf-8", errors="surrogateescape") as out:
             out.writelines(f"{line.text}\n" for line in bad)
@@ -229,7 +223,7 @@ def export(
     domain: str,
 ) -> None:
     """Write the suppressions in force as CSV or JSONL, to FILE or standard output; `import` reads it again."""
-    found = list(_chosen(invocation, (), tenant, reason, scope, domain))
+    found = list(chosen(invocation, (), tenant, reason, scope, domain))
     unknown = sum(entry.address == UNKNOWN_ADDRESS for entry in found)
     known = [entry for entry in found if entry.address != UNKNOWN_ADDRESS]
     lines = written(known, form or ("jsonl" if file.endswith((".jsonl", ".ndjson")) else "csv"))
@@ -285,62 +279,6 @@ def sync(
     )
 
 
-# ------------------------------------------------------------------------------------------------ choosing
-
-
-def _chosen(
-    invocation: Invocation,
-    addresses: tuple[str, ...],
-    tenant: str,
-    reason: str | None,
-    scope: str | None,
-    domain: str,
-    *,
-    ended: bool = False,
-) -> Iterator[Entry]:
-    wanted = {domain_pattern(address) or normalise_address(address) for address in addresses}
-    single = addresses[0] if len(addresses) == 1 else ""
-    for entry in entries(invocation, tenant=tenant, address=single, ended=ended):
-        if (
-            (not wanted or normalise_address(entry.address) in wanted)
-            and (not reason or entry.reason == reason)
-            and (not scope or entry.scope == scope)
-            and (not domain or entry.address.rpartition("@")[2].lower() == domain.lower())
-        ):
-            yield entry
-
-
-def _named(
-    addresses: tuple[str, ...], tenant: str, list_id: str, everywhere: bool, fields: dict[str, str]
-) -> list[Entry]:
-    if list_id and everywhere:
-        raise UsageFailure("--list and --everywhere exclude each other")
-    scope = "everywhere" if everywhere else "list" if list_id else "tenant"
-    defaults = {"scope": scope, "tenant": tenant, "list_id": list_id}
-    chosen = []
-    for address in addresses:
-        try:
-            chosen.append(entry_of({"address": address, **fields}, defaults))
-        except ValueError as exc:
-            raise UsageFailure(str(exc)) from exc
-    return chosen
-
-
-def _end(text: str) -> str:
-    """``30d`` from now, or a time, as text that an entry reads."""
-    if not text:
-        return ""
-    if age := _AGE.fullmatch(text):
-        return str(now_ms() + int(age[1]) * _UNIT_S[age[2]] * 1000)
-    try:
-        ends_ms = when_ms(text)
-    except ValueError as exc:
-        raise UsageFailure(f"--until {exc}") from exc
-    if ends_ms <= now_ms():
-        raise UsageFailure(f"--until {text} is in the past")
-    return text
-
-
 def _audit(invocation: Invocation, action: str, entry: Entry) -> None:
     from streams.core.ids import recipient_key
 
@@ -350,10 +288,10 @@ def _audit(invocation: Invocation, action: str, entry: Entry) -> None:
     )
 
 
-def _told(as_json: bool, done: str, chosen: list[Entry]) -> None:
+def _told(as_json: bool, done: str, changed: list[Entry]) -> None:
     if as_json:
-        print_json([{k: v for k, v in row_of(entry).items() if v} for entry in chosen])
+        print_json([{k: v for k, v in row_of(entry).items() if v} for entry in changed])
         return
-    for entry in chosen:
+    for entry in changed:
         where = {"tenant": f"tenant {entry.tenant}", "list": f"list {entry.list_id} of {entry.tenant}"}
         say(f"{entry.address}: {done} ({where.get(entry.scope, entry.scope)})")
