@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from streams.core.event import EventType
+from streams.core.ids import partition_of
 from tests.faults.beside import Beside
 from tests.faults.figures import Figures
+from tests.faults.observed import Flow
 from tests.faults.report import page, summary
 from tests.faults.rows import HERE, ROWS, Row, find
 from tests.faults.running import Runner
+from tests.fleet import ids_of, single
 
 
 def test_every_row_has_its_module_and_every_module_its_row() -> None:
@@ -120,3 +128,20 @@ def test_what_does_not_end_beside_a_test_fails_the_test() -> None:
 def test_a_test_that_fails_by_itself_tells_its_own_failure() -> None:
     with pytest.raises(ValueError, match="by itself"), Broken():
         raise ValueError("by itself")
+
+
+def test_flow_has_resumed_when_every_partition_sends_again() -> None:
+    seen: Any = SimpleNamespace(events=[])
+    homes: dict[int, str] = {}
+    for n in range(40):
+        (identity,) = ids_of(single(n))
+        homes[partition_of(identity, 4)] = identity
+    flow = Flow(SimpleNamespace(seen=seen))  # type: ignore[arg-type]
+    begin_s = time.monotonic()
+    seen.events += [SimpleNamespace(type=EventType.SENT, message_id=homes[partition]) for partition in range(3)]
+    flow.look()
+    assert flow.resumed_s(begin_s) == math.inf, "one partition waits"
+    seen.events.append(SimpleNamespace(type=EventType.SENT, message_id=homes[3]))
+    flow.look()
+    assert 0 <= flow.resumed_s(begin_s) < 5
+    assert flow.resumed_s(time.monotonic()) == math.inf, "what was sent before is no proof"
