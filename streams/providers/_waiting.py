@@ -10,6 +10,7 @@ from streams.core.outcome import AttemptResult, BatchOutcome, Deferred, Outcome,
 from streams.providers.base import HttpResponse, NoResponse
 
 MAX_WAIT_S = 86_400.0
+_CLOCKS_APART_S = 3_600.0
 
 
 def retry_after_s(answer: HttpResponse, now_ms: int) -> float | None:
@@ -17,16 +18,27 @@ def retry_after_s(answer: HttpResponse, now_ms: int) -> float | None:
     header = answer.headers.get("retry-after", "").strip()
     if header.isascii() and header.isdigit():
         return clamped(float(header[:9]))
-    return until_s(header, now_ms) if header else None
+    return until_s(header, answer, now_ms) if header else None
 
 
-def until_s(date: str, now_ms: int) -> float | None:
-    """From now to an HTTP date, in any of its three forms, which are all GMT; None if it is none."""
+def until_s(date: str, answer: HttpResponse, now_ms: int) -> float | None:
+    """From the answer to an HTTP date that it names; None if that is none. The clock is theirs, where they tell it."""
+    until = _epoch_s(date)
+    return None if until is None else clamped(until - _answered_s(answer, now_ms))
+
+
+def _answered_s(answer: HttpResponse, now_ms: int) -> float:
+    """By its own date (which is rounded down, so that nobody comes too early), unless that is hours away from ours."""
+    now_s = now_ms / 1000
+    theirs_s = _epoch_s(answer.headers.get("date", ""))
+    return now_s if theirs_s is None or abs(theirs_s - now_s) > _CLOCKS_APART_S else theirs_s
+
+
+def _epoch_s(date: str) -> float | None:
+    """An HTTP date in any of its three forms, which are all GMT."""
     try:
         moment = parsedate_to_datetime(date)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return clamped(moment.timestamp() - now_ms / 1000)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 

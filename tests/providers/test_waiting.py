@@ -60,6 +60,27 @@ def test_retry_after_is_read_in_all_its_forms_wherever_the_worker_stands(header:
 
 
 @pytest.mark.parametrize(
+    ("answered", "seconds"),
+    [
+        ("Tue, 14 Nov 2023 22:14:58 GMT", 62.0),
+        ("Tue, 14 Nov 2023 22:25:00 GMT", 0.0),
+        ("Tue, 14 Nov 2023 22:05:00 GMT", 660.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 60.0),
+        ("noon", 60.0),
+    ],
+    ids=["a little behind", "ten minutes ahead", "ten minutes behind", "no clock", "no date"],
+)
+def test_a_date_is_read_by_the_clock_of_whoever_names_it(answered: str, seconds: float) -> None:
+    date = "Tue, 14 Nov 2023 22:16:00 GMT"
+    assert retry_after_s(HttpResponse(429, {"retry-after": date, "date": answered}, b""), NOW) == seconds
+    said = b'{"message": "requests-per-sec limit exceeded, try again after %s"}' % date.encode()
+    outcomes = HTTP["mailgun"].read_response(mail(), HttpResponse(420, {"date": answered}, said), NOW)
+    assert isinstance(outcomes, tuple)
+    assert isinstance(outcomes[0], Deferred)
+    assert outcomes[0].retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
     ("name", "status", "body"),
     [
         ("mailgun", 429, b'{"message": "too many requests"}'),

@@ -135,5 +135,5 @@ def wait_s(answer: HttpResponse, said: str, now_ms: int) -> float | None:
     if seconds := _SECONDS.search(said):
         asked.append(clamped(float(seconds[1])))
     elif date := _DATE.search(said):
-        asked.append(until_s(date[1], now_ms))
+        asked.append(until_s(date[1], answer, now_ms))
     return max((wait for wait in asked if wait is not None), default=None)
