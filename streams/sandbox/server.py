@@ -23,11 +23,12 @@ from streams.sandbox.control import Control
 from streams.sandbox.directmail import DirectMail, is_call
 from streams.sandbox.faults import REQUEST_KINDS, Fault, Faults, Kind
 from streams.sandbox.keys import Keys
-from streams.sandbox.ledger import Accepted, Ledger, Reported
+from streams.sandbox.ledger import Ledger
 from streams.sandbox.mailgun import Mailgun, answer, api_key, magnificent
 from streams.sandbox.mns import Mns
 from streams.sandbox.outcomes import Draw
 from streams.sandbox.recent import Recent
+from streams.sandbox.resuming import Resumes, resume
 from streams.sandbox.ses import Ses, error_answer
 from streams.sandbox.sigv4 import check
 from streams.sandbox.sns import Sns
@@ -104,7 +105,10 @@ class Sandbox:
         self.smtp = self._smtp(draw, recent, unit_ms)
         if config.ses.webhook_url is not None:
             self.sns.attach(config.ses.webhook_url)
-        self._resume(lists)
+        providers: dict[str, Resumes] = {"mailgun": self.mailgun, "ses": self.ses, "directmail": self.directmail}
+        if self.smtp is not None:
+            providers["smtp"] = self.smtp
+        resume(self.ledger, providers, lists, self.ses.account.quota)
 
     def _smtp(self, draw: Draw, recent: Recent, unit_ms: float) -> Smtp | None:
         """The SMTP server, if one is wanted; only then is aiosmtpd needed."""
@@ -118,34 +122,6 @@ class Sandbox:
             identity_variable=config.identity_variable, unit_ms=unit_ms, now_ms=self._now_ms,
             pending=self.webhooks.count, hold=self._hold,
         )  # fmt: skip
-
-    def _resume(self, lists: SuppressionLists) -> None:
-        """Takes up an earlier run: suppression lists, and the events whose reporting had not ended.
-
-        Only records with something left to report are held while the file is read.
-        """
-        waiting: _Waiting = {}
-        providers: dict[str, Mailgun | Ses | Smtp | DirectMail] = {
-            "mailgun": self.mailgun, "ses": self.ses, "directmail": self.directmail,
-        }  # fmt: skip
-        if self.smtp is not None:
-            providers["smtp"] = self.smtp
-
-        def accepted(record: Accepted) -> None:
-            provider = providers.get(record.provider)
-            if provider is None:  # a server that is not wanted this time
-                return
-            provider.suppress(record)
-            if record.provider == "ses":
-                self.ses.account.quota.count(1, record.accepted_ms)
-            if any(provider.reporter.wants(name) for name in record.plan.events):
-                key = (record.provider, record.provider_message_id, record.recipient)
-                waiting.setdefault(key, []).append((record, set()))
-
-        self.ledger.load(accepted, lambda event: _strike_off(waiting, event), lists.apply)
-        for rows in waiting.values():
-            for record, done in rows:
-                providers[record.provider].report(record, frozenset(done))
 
     async def start(self) -> str:
         """Opens the ledger, listens, and returns the base URL (`http://host:port`)."""
@@ -302,25 +278,6 @@ class Sandbox:
                 await slow.write(content[position : position + 1])
             await slow.write_eof()
         return slow
-
-
-_Waiting = dict[tuple[str, str, str], list[tuple[Accepted, set[int]]]]
-
-
-def _strike_off(waiting: _Waiting, event: Reported) -> None:
-    """One event of a record need not be reported any more; a record without such leaves."""
-    key = (event.webhook, event.provider_message_id, event.recipient)
-    rows = waiting.get(key, [])
-    for record, done in rows:
-        for index, name in enumerate(record.plan.events):
-            if name == event.event and index not in done:
-                done.add(index)
-                left = [row for row in rows if len(row[1]) < len(row[0].plan.events)]
-                if left:
-                    waiting[key] = left
-                else:
-                    del waiting[key]
-                return
 
 
 def _abort(transport: asyncio.BaseTransport | None) -> None:
