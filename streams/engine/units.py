@@ -23,7 +23,8 @@ from streams.engine.tickets import Placed, Ticket
 
 if TYPE_CHECKING:
     from streams.engine.app import EngineApp
-    from streams.engine.tables import BytesTable, StagedWrite
+    from streams.engine.table_partition import StagedWrite
+    from streams.engine.tables import BytesTable
 
 
 class Unit:
