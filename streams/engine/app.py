@@ -36,16 +36,16 @@ from mode import Service
 
 from streams.engine.consumer import EngineConsumer
 from streams.engine.errors import EngineFailure, PartitionLost, RecordTooLarge
+from streams.engine.faust_options import options_for_faust
 from streams.engine.fence import Fence
-from streams.engine.monitor import NullMonitor
 from streams.engine.observer import EngineObserver, SilentObserver
 from streams.engine.producer import NO_HEADERS, EngineProducer, Headers
 from streams.engine.recovery import EngineTableManager
 from streams.engine.repair import LOOK_EVERY_S, Repairs
 from streams.engine.settings import EngineSettings
 from streams.engine.stores import MemoryStore, PartitionStore, Stores
-from streams.engine.stream import BatchTopic, EngineStream
-from streams.engine.tables import BytesTable, EngineTable
+from streams.engine.stream import BatchTopic
+from streams.engine.tables import BytesTable
 from streams.engine.tickets import Placed, Ticket
 from streams.engine.topics import TopicProblem, TopicSpec, ensure_topics, partition_counts
 from streams.engine.transport import EngineTransport
@@ -82,7 +82,7 @@ class EngineApp(faust.App):
         self._lost_callbacks: list[PartitionCallback] = []
         self._guard: threading.Timer | None = None
         self._stores: Stores | None = None
-        super().__init__(settings.app_id, **{**_faust_options(settings), **faust_options})
+        super().__init__(settings.app_id, **{**options_for_faust(settings), **faust_options})
 
     # -- definitions
 
@@ -340,30 +340,3 @@ class EngineApp(faust.App):
         worker = cast(Any, super().Worker(**kwargs))
         worker.spinner = None
         return worker
-
-
-def _faust_options(settings: EngineSettings) -> dict[str, Any]:
-    return {
-        "broker": [f"kafka://{address}" for address in settings.bootstrap.split(",")],
-        "broker_session_timeout": settings.session_timeout_s,
-        "broker_heartbeat_interval": settings.heartbeat_interval_s,
-        "broker_request_timeout": settings.request_timeout_s,
-        "broker_rebalance_timeout": settings.rebalance_timeout_s,
-        "broker_commit_interval": settings.commit_interval_s,
-        "consumer_auto_offset_reset": "earliest",
-        "processing_guarantee": "at_least_once",
-        "producer_acks": -1,
-        "store": "memory://",
-        "stream_recovery_delay": 0.0,
-        "stream_wait_empty": True,
-        "table_standby_replicas": 0,
-        "topic_allow_declare": False,
-        "topic_disable_leader": True,
-        "web_enabled": False,
-        "autodiscover": False,
-        "worker_redirect_stdouts": False,
-        "Monitor": NullMonitor,
-        "Stream": EngineStream,
-        "Table": EngineTable,
-        "TableManager": EngineTableManager,
-    }
