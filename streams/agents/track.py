@@ -7,40 +7,33 @@ Rules:
    crash in between repeats events under the same ids and loses none.
 3. Receipts of one message in one batch are folded one after the other; its row is written once.
 4. A suppression is folded again from a repeated receipt: the row of the message may have outrun it in a crash.
-5. Whoever complains or unsubscribes long after the message was forgotten is heard: what a provider reports about a
-   message that nobody claims changes no message, but after some hours it does suppress. Whoever may speak of one
-   tenant's messages alone is not heard then.
-6. Everything stays in the partition of the batch, except bindings of provider ids, which lie where lookups finds them.
+5. Everything stays in the partition of the batch, except bindings of provider ids, which lie where lookups finds them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from streams.agents.bindings import Bind, bind_key
 from streams.agents.dead_letters import dead_letter
-from streams.agents.expiry import Expiry
 from streams.agents.ports import BatchPort, EnginePort, RecordPort, TablePort, UnitFactory, UnitPort
 from streams.agents.track_counts import SilentTrack, TrackCounts, TrackObserver
+from streams.agents.track_forgetting import Forgetting
 from streams.agents.turns import Turn
 from streams.core.alerts import trouble_of
 from streams.core.audit import AuditRecord, AuditResult, TargetKind, audit_id
-from streams.core.belief import speaks_as_tenant
 from streams.core.ids import partition_of_text
-from streams.core.lifecycle import Step, advance, expired
+from streams.core.lifecycle import Step, advance
 from streams.core.message_state import MessageState
 from streams.core.receipt import Receipt, ReceiptKind
 from streams.core.suppression import (
     Suppression,
     SuppressionChange,
-    SuppressionKind,
     SuppressionPolicy,
-    change_of,
     fold,
 )
 from streams.failpoints import failpoint
@@ -51,9 +44,6 @@ from streams.serde.rows import Rows
 from streams.topics import ALERTS, AUDIT_LOG, DEAD_LETTERS, DELIVERY_EVENTS, LOOKUPS, OUTBOUND, RECEIPTS, Topics
 
 _DAY_MS = 86_400_000
-_ORPHAN_MS = 6 * 3_600_000
-"""What dispatch has not claimed by then, nobody remembers."""
-
 _states, _suppressions = Rows(MessageState), Rows(Suppression)
 
 
@@ -89,16 +79,11 @@ class Track:
     config: TrackConfig
     clock: Callable[[], int]
     observer: TrackObserver = field(default_factory=SilentTrack)
-    _old_messages: Expiry = field(init=False)
-    _old_suppressions: Expiry = field(init=False)
-    _counting: dict[int, Counter[str]] = field(default_factory=dict, init=False)
-    _in_force: dict[int, Counter[str]] = field(default_factory=dict, init=False)
-    _heard: dict[int, set[bytes]] = field(default_factory=dict, init=False)
-    """Rows of forgotten messages whose suppressions were passed on, to say it once per process."""
+    _forgetting: Forgetting = field(init=False)
 
     def __post_init__(self) -> None:
-        self._old_messages = Expiry(self.messages)
-        self._old_suppressions = Expiry(self.suppressions)
+        receipts = self.config.topics.name(RECEIPTS)
+        self._forgetting = Forgetting(self.app, self.messages, self.suppressions, receipts, self.observer)
 
     async def handle(self, batch: BatchPort) -> None:
         """Fold a run of receipts; publish what follows, then keep the states, then let the offset go."""
@@ -118,64 +103,11 @@ class Track:
 
     async def sweep(self, partition: int, now_ms: int) -> None:
         """Forget old rows of a partition that is ours: a bounded number per call, so call it again and again."""
-        retention_ms = self.config.retention_ms
-
-        def old_message(key: bytes, row: bytes) -> bool:
-            state = _states.read(row)
-            if isinstance(state, Malformed):
-                return True
-            if state.early and state.facts is None and now_ms - state.last_ms > min(_ORPHAN_MS, retention_ms):
-                self._hear(partition, key, state)
-            return expired(state, now_ms, retention_ms)
-
-        in_force = self._counting.setdefault(partition, Counter())
-
-        def old_suppression(_: bytes, row: bytes) -> bool:
-            state = _suppressions.read(row)
-            if isinstance(state, Malformed):
-                return True
-            held = state.in_force(now_ms)
-            if held:
-                in_force[held[0].kind.value] += 1
-            return not held and now_ms - state.over_ms() > retention_ms
-
-        counts = TrackCounts()
-        for row in self._old_messages.sweep(partition, old_message):
-            state = _states.read(row)
-            if isinstance(state, MessageState) and state.facts is None:
-                counts.orphans.update(receipt.provider for receipt in state.early)
-        self._old_suppressions.sweep(partition, old_suppression)
-        if not self._old_suppressions.walking(partition):  # every row has been seen
-            self._in_force[partition] = self._counting.pop(partition)
-            self._tell_suppressions()
-        if counts.orphans:
-            self.observer.batch(counts)
+        self._forgetting.sweep(partition, now_ms, self.config.retention_ms)
 
     def lost(self, partition: int) -> None:
         """The partition went to another worker."""
-        self._old_messages.forget(partition)
-        self._old_suppressions.forget(partition)
-        self._counting.pop(partition, None)
-        self._heard.pop(partition, None)
-        if self._in_force.pop(partition, None) is not None:
-            self._tell_suppressions()
-
-    def _hear(self, partition: int, key: bytes, state: MessageState) -> None:
-        heard = self._heard.setdefault(partition, set())
-        if key in heard:
-            return
-        heard.add(key)
-        for receipt in state.early:
-            change = change_of(receipt, None)
-            if change is not None and not speaks_as_tenant(receipt):  # whose message it was, nobody remembers
-                topic = self.config.topics.name(RECEIPTS)
-                self.app.emit(topic, partition, change.recipient_key.encode(), pack(change))
-
-    def _tell_suppressions(self) -> None:
-        total: Counter[str] = Counter({kind.value: 0 for kind in SuppressionKind})
-        for of_partition in self._in_force.values():
-            total.update(of_partition)
-        self.observer.suppressions(total)
+        self._forgetting.lost(partition)
 
 
 class _Run:
