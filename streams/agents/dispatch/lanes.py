@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,9 +23,9 @@ from typing import TYPE_CHECKING
 from streams.agents.dispatch.account_source import AccountSource, Files, Opened
 from streams.agents.dispatch.allowance import Allowance
 from streams.agents.dispatch.gate import Gate
+from streams.agents.dispatch.sent_today import SentToday
 from streams.core.accounts import OWN, Account, account_of, has_accounts
-from streams.core.ledger import AttemptRow, LedgerState
-from streams.core.warm_up import WarmUp, day_of
+from streams.core.warm_up import WarmUp
 from streams.providers.base import Provider, dialogue_of
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ _IDLE_MS = 600_000
 _QUICK_MS = 4_000  # an account in trouble whose secret no file tells is opened anew so often for a minute,
 _SLOW_MS = 60_000  # and then so often
 _MOST_TENANTS = 100_000
-_HANDED_OVER = frozenset({LedgerState.SENDING, LedgerState.SENT, LedgerState.UNCERTAIN, LedgerState.HELD})
 _NONE: Mapping[str, Gate] = MappingProxyType({})
 
 
@@ -60,8 +58,7 @@ class Lanes:
         self._opening: set[str] = set()
         self._moving: dict[str, Files] = {}
         self._retired: list[Gate] = []
-        self._sent_today: dict[str, Counter[int]] = {}
-        self._day = 0
+        self.sent_today = SentToday()
         self.net: Callable[[str], float] = lambda lane: 0.0
         """What is borrowed less what is lent of a lane."""
         self._capped = False
@@ -134,7 +131,7 @@ class Lanes:
         elif gate.allowance is None or gate.allowance.plan != plan:
             self._capped = True
             now_ms = self._desk.clock()
-            taken = self._sent_today.setdefault(gate.lane, Counter())
+            taken = self.sent_today.of(gate.lane)
             gate.allowance = Allowance(plan, self._desk.config.partitions, taken, now_ms)
 
     # ------------------------------------------------------------------ what changes
@@ -164,20 +161,6 @@ class Lanes:
         self._share = share
         for gate in self:
             gate.reshare(share)
-
-    def recall(self, partition: int, row: AttemptRow, lane: str, now_ms: int) -> None:
-        """A row found after a recovery: what went out today counts against a warm-up's cap."""
-        if (day := day_of(now_ms)) != self._day:
-            self._day = day
-            for counts in self._sent_today.values():
-                counts.clear()
-        if day_of(row.sent_ms) == day and row.state in _HANDED_OVER:
-            self._sent_today.setdefault(lane, Counter())[partition] += 1
-
-    def drop(self, partition: int) -> None:
-        """The partition went to another worker, and its counts with it."""
-        for counts in self._sent_today.values():
-            counts.pop(partition, None)
 
     # ------------------------------------------------------------------ opening accounts
 

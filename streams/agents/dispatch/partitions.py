@@ -73,7 +73,7 @@ class Partitions:
         desk.boarding.give_back(partition)
         desk.resting.drop(partition)
         desk.waker.left(partition)
-        desk.lanes.drop(partition)
+        desk.lanes.sent_today.drop(partition)
         desk.limits.drop(partition)
 
     def left(self, partition: int) -> None:
@@ -89,5 +89,5 @@ class Partitions:
 
     def _recall(self, partition: int, message_id: str, row: AttemptRow, now_ms: int) -> None:
         """Limits count what was sent before this worker came."""
-        self._desk.lanes.recall(partition, row, lane_of(row.provider, row.account), now_ms)
+        self._desk.lanes.sent_today.recall(partition, row, lane_of(row.provider, row.account), now_ms)
         self._desk.limits.recall(partition, message_id, row, stream_of(row).value, now_ms)
