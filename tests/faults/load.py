@@ -23,8 +23,8 @@ class Load(Beside):
 
     Each second ``per_s`` messages: nine in ten in campaigns of at most 900, the others alone. What is in doubt is to be
     sent again, so that nothing waits for a person and every message must end. ``fields`` are further ones of each
-    request; ``numbers_from`` keeps several loads of one fleet apart. When ``most`` messages have been asked for, no more
-    are.
+    request; ``numbers_from`` keeps several loads of one fleet apart. When ``most`` messages have been asked for,
+    only single ones are, at a fifth of the pace: something flows as long as the block lasts.
     """
 
     patience_s = _STORED_WITHIN_S + 10
@@ -51,14 +51,16 @@ class Load(Beside):
         for request in self._requests:
             while (left_s := due_s - time.monotonic()) > 0 and not self.ending:
                 producer.poll(min(left_s, 0.05))
-            if self.ending or len(self.ids) >= self._most:
+            if self.ending:
                 break
-            bulk = request["stream"] == "bulk"
+            enough, bulk = len(self.ids) >= self._most, request["stream"] == "bulk"
+            if enough and bulk:
+                continue
             topic = self._fleet.prefix + ("send-requests.bulk" if bulk else "send-requests")
             key, value = request["idempotency_key"].encode(), json.dumps(request).encode()
             producer.produce(topic, value, key=key, on_delivery=self._reported(time.monotonic()))
             self.ids |= ids_of(request)
-            due_s += len(request["recipients"]) / self._per_s
+            due_s += len(request["recipients"]) / self._per_s * (5 if enough else 1)
         if left := producer.flush(_STORED_WITHIN_S):
             self.refused.append(f"{left} requests were not stored within {_STORED_WITHIN_S} s")
         assert not self.refused, self.refused[:3]
