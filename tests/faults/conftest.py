@@ -18,7 +18,7 @@ FULL = os.environ.get("STREAMS_FAULTS") == "full"
 _HERE = Path(__file__).parent
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sized() -> Callable[[int, int], int]:
     """`sized(full, short)`: the number of this run."""
     return lambda full, short: full if FULL else short

@@ -32,7 +32,7 @@ class Row:
 ROWS = (
     Row("kills", "kill -9 of a worker at every step", 900),
     Row("broker-killed", "brokers killed and restarted: one node, then each of three", 900),
-    Row("broker-frozen", "the broker frozen, silent, resetting; webhooks given up", 700),
+    Row("broker-frozen", "the broker frozen, silent, resetting; webhooks given up", 600),
     Row("backlog", "50,000 messages wait behind slow providers, 20,000 behind a slow Kafka", 900),
     Row("rebalances", "workers come and go while messages are sent", 800),
     Row("outage", "a provider answers 5xx for five minutes", 500),
