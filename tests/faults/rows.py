@@ -36,6 +36,7 @@ ROWS = (
     Row("backlog", "50,000 messages wait behind slow providers, 20,000 behind a slow Kafka", 900),
     Row("rebalances", "workers come and go while messages are sent", 800),
     Row("outage", "a provider answers 5xx for five minutes", 500),
+    Row("throttling", "a provider throttles in every way in which providers say it", 350, alone=True),
     Row("timeouts", "no answer, resets and noise after a provider has heard the request", 250),
     Row("half-open", "half-open connections, answers and requests of one byte per second", 250),
     Row("webhooks", "webhooks repeated, shuffled, and earlier than the send result", 300),
