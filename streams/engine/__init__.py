@@ -2,10 +2,10 @@
 
 | module | what |
 |---|---|
-| app, run | `EngineApp`, the worker, and how to run it |
+| app, faust_options, run | `EngineApp`, the worker, what Faust is told, and how to run it |
 | settings, observer, errors | what can be set, what is told, what can go wrong |
 | batch, stream, units | what agents work with: batches, and units of work (events, then state, then offset) |
-| tables, stores, rocks | tables, and where rows live |
+| tables, table_partition, stores, rocks | tables, and where rows live |
 | tickets, producer | emitting records and knowing that they are safe |
 | offsets, consumer, consumer_thread, watch | delivery, commits, rebalances, liveness |
 | recovery, log_reading, reader | restoring tables; following a compacted topic |
