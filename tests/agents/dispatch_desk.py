@@ -206,14 +206,15 @@ class Desk:
                     self.stored[RecordRef(topic, home, self._offsets)] = item
                 kept.append(record(pack(item), item.message_id.encode(), offset=self._offsets))
                 self._offsets += 1
-            batch = FakeBatch(topic, home, kept)
+            batch = FakeBatch(topic, home, kept, generation=self.engine.current_generation)
             batches.append(batch)
             await self.dispatch.handle(batch)
         await self.settled()
         return batches
 
     async def redeliver(self, batch: FakeBatch) -> FakeBatch:
-        again = FakeBatch(batch.topic, batch.partition, batch.records)
+        generation = self.engine.current_generation
+        again = FakeBatch(batch.topic, batch.partition, batch.records, generation=generation)
         await self.dispatch.handle(again)
         await self.settled()
         return again

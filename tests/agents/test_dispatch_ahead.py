@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streams.agents.dispatch.config import LaneConfig
+from streams.agents.dispatch.flight import Flight
 from streams.agents.intake.ahead import NobodyAhead
 from streams.core.ids import partition_of
 from streams.core.ledger import LedgerState
@@ -364,3 +365,55 @@ async def test_a_partition_that_nobody_takes_here_goes_by_its_record() -> None:
     taking = Taking()
     d = await given(taking)
     assert taking.taken == [] and len(d.messages()) == 1
+
+
+async def test_what_met_a_message_under_way_begins_nothing_when_the_partition_has_gone_meanwhile() -> None:
+    """A broker that answers after the session: its acknowledgement comes when the partition is not ours any more."""
+    d = await desk(automatic=False)
+    message = d.message()
+    await ahead(d, message)
+    early = await read(d, message)  # Kafka has delivered it before it has acknowledged it
+    await d.dispatch.partition_lost(home(message))
+    d.engine.acknowledge()
+    await d.settled()
+    assert message.message_id not in d.dispatch.busy
+    assert early.abandoned and not early.done
+    d.engine.automatic = True
+    d.engine.acknowledge()
+    d.engine.current_generation += 1
+    await d.dispatch.partition_ready(home(message))
+    again = await read(d, message)
+    await d.wake(3600)
+    assert again.done
+    row = d.row(message)
+    assert row is not None and row.state is not LedgerState.SENDING
+
+
+async def test_a_run_of_an_earlier_generation_begins_nothing() -> None:
+    d = await desk()
+    message = d.message()
+    d.stored[RecordRef("outbound", home(message), 0)] = message
+    records = [record(pack(message), message.message_id.encode(), 0)]
+    old = FakeBatch("outbound", home(message), records, generation=d.engine.current_generation)
+    await regained(d, home(message))
+    await d.dispatch.handle(old)
+    await d.settled()
+    assert old.abandoned and not old.done and d.requests == []
+    again = await read(d, message)
+    assert again.done and len(d.requests) == 1
+
+
+async def test_who_has_stood_in_line_since_before_the_partition_went_is_not_called() -> None:
+    """As when a batch is composed one by one while its partition is being given away."""
+    d = await desk()
+    message = d.message()
+    batch = FakeBatch("outbound", home(message), [])
+    flight = Flight(message, home(message), RecordRef("outbound", home(message), 0), batch)
+    flight.generation = d.engine.current_generation
+    await regained(d, home(message))
+    gate = d.dispatch.lanes.gates["mailgun"]
+    d.dispatch.boarding.stand_alone(gate, [flight])
+    gate.pump()
+    await d.settled()
+    assert d.requests == [] and d.row(message) is None
+    assert batch.abandoned and not batch.done

@@ -40,10 +40,10 @@ class Admission:
     def _meet_busy(self, message: Message, batch: BatchPort, source: RecordRef) -> None:
         flight = self._desk.busy[message.message_id]
         if flight is None:  # a command is at work: look again when it has finished
-            self._desk.after(message.message_id, lambda: self.admit(message, batch, source))
+            self._desk.after(message.message_id, lambda: self._meet_again(message, batch, source))
         elif flight.source is None:
             self._meet_ahead(flight, message, batch, source)
-        elif flight.source == source and flight.batch is None:
+        elif flight.source == source:
             flight.batch = batch  # a redelivery: the new row is not on Kafka yet, and an older one may be all there is
         elif flight.message.fingerprint == message.fingerprint:
             self._repeat(message, batch)
@@ -64,7 +64,10 @@ class Admission:
             self._conflict(message, batch)
 
     def _meet_again(self, message: Message, batch: BatchPort, source: RecordRef) -> None:
-        if not self._desk.ahead.claim(batch, source.offset):
+        """Who was in the way is not any more; but meanwhile the partition may have gone, and even come back."""
+        if not self._desk.takes(batch):
+            batch.abandon()
+        elif not self._desk.ahead.claim(batch, source.offset):
             self.admit(message, batch, source)
 
     def _meet_row(self, message: Message, row: AttemptRow, batch: BatchPort, source: RecordRef) -> None:

@@ -115,6 +115,7 @@ class Dispatch:
             unwanted=self.refusals.row_of,
             owner=self._owner,
             may_write=self.may_write,
+            give_back=self.boarding.give_back_all,
             back=self.boarding.stand_alone,
             halve=self._halve,
             rest=self._rested,
@@ -129,7 +130,7 @@ class Dispatch:
         """Admit a run of messages and commands; answers when they have been taken in, not when they are sent."""
         stream = Stream.BULK if batch.topic.endswith(".bulk") else Stream.TRANSACTIONAL
         await self.under_way.room(stream)
-        if not self.partitions.takes(batch.partition):
+        if not self.takes(batch):
             batch.abandon()  # it was delivered before its partition began to leave: the next owner will have it
             return
         began_s = perf_counter()
@@ -281,6 +282,10 @@ class Dispatch:
     def owns(self, partition: int) -> bool:
         """Whether this worker works on the partition."""
         return partition in self.partitions and self.app.owns(self._outbound, partition)
+
+    def takes(self, batch: BatchPort) -> bool:
+        """Whether the records of a run may begin here: delivered since the partition came, and before it leaves."""
+        return self.partitions.takes(batch.partition) and batch.generation == self.app.generation()
 
     def may_write(self, flight: Flight) -> bool:
         """Whether the flight's row is still ours: the partition, and in the generation in which the flight began."""

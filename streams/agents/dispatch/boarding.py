@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -212,14 +212,15 @@ class Boarding:
     def give_back(self, partition: int) -> None:
         """The partition leaves: what has not begun a call goes back untouched."""
         for gate in self._lanes:
-            for flight in gate.withdraw(lambda flight: flight.partition == partition):
-                self._give_back(flight)
+            self.give_back_all(gate.withdraw(lambda flight: flight.partition == partition))
         self._touched.clear()
 
-    def _give_back(self, flight: Flight) -> None:
-        if flight.batch is not None:
-            flight.batch.abandon()
-        self._desk.end(flight)
+    def give_back_all(self, flights: Iterable[Flight]) -> None:
+        """They are whoever's their partition is now: their rows stay as they are, their offsets are not let go."""
+        for flight in flights:
+            if flight.batch is not None:
+                flight.batch.abandon()
+            self._desk.end(flight)
 
     def reshare(self, share: float) -> None:
         """This worker owns that share of the partitions."""

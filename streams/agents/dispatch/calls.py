@@ -68,6 +68,8 @@ class Calls:
     """The row of a flight that must not be sent any more (expired, cancelled, suppressed), else None."""
     owner: Callable[[], str]
     may_write: Callable[[Flight], bool]
+    give_back: Callable[[Sequence[Flight]], None]
+    """They are another owner's, or ours by another generation: nothing is done to them."""
     back: Callable[[Gate, Sequence[Flight]], None]
     """Stand in line again, each as a batch of its own."""
     halve: Callable[[Gate, Sequence[Flight]], None]
@@ -85,7 +87,7 @@ class Calls:
         ``answered`` is called when the provider's answer has been read: the call is over, what is left is Kafka's.
         """
         began_s = perf_counter()
-        settled, wanted = self._sorted(flights)
+        settled, wanted = self._sorted(self._ours(flights))
         sorted_s = perf_counter()
         probe = max((flight.probe_epoch for flight in wanted), default=0)
         composed = await self.composer.compose(gate.lane, wanted)
@@ -98,6 +100,13 @@ class Calls:
             settled += await self._call(gate, composed.batch, composed.flights, probe, answered)
         if settled:
             await self._settle(settled)
+
+    def _ours(self, flights: Sequence[Flight]) -> Sequence[Flight]:
+        """Without those that have stood in line since before their partition went."""
+        if all(map(self.may_write, flights)):
+            return flights
+        self.give_back([flight for flight in flights if not self.may_write(flight)])
+        return [flight for flight in flights if self.may_write(flight)]
 
     async def _settle(self, settled: Sequence[Settled]) -> None:
         """Rows at rest; but a worker that lost the partition meanwhile only tells what it knows, and writes no row. It
@@ -136,6 +145,9 @@ class Calls:
         request = None if dialogue is not None else provider.build_request(batch, self.clock())
         earlier = _answers(gate, provider, flights)
         failpoint("dispatch.before_ledger")
+        if not self.may_write(flights[0]):
+            self.give_back(flights)  # composing took longer than the partition was ours
+            return []
         began_s = perf_counter()
         await self._write_ahead(gate, flights)
         self.observer.stage("record", perf_counter() - began_s)
