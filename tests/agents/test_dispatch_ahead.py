@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -373,6 +374,7 @@ async def test_what_met_a_message_under_way_begins_nothing_when_the_partition_ha
     message = d.message()
     await ahead(d, message)
     early = await read(d, message)  # Kafka has delivered it before it has acknowledged it
+    d.dispatch.config = replace(d.dispatch.config, handover_s=0.1)  # nothing ends in that time
     await d.dispatch.partition_lost(home(message))
     d.engine.acknowledge()
     await d.settled()
